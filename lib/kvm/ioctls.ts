@@ -51,18 +51,22 @@ interface Sized {
   readonly size: number;
 }
 
+/* @__NO_SIDE_EFFECTS__ */
 function _IO(nr: number): number {
   return _IOC(0, nr, 0);
 }
 
+/* @__NO_SIDE_EFFECTS__ */
 function _IOR(nr: number, type: Sized): number {
   return _IOC(_IOC_READ, nr, type.size);
 }
 
+/* @__NO_SIDE_EFFECTS__ */
 function _IOW(nr: number, type: Sized): number {
   return _IOC(_IOC_WRITE, nr, type.size);
 }
 
+/* @__NO_SIDE_EFFECTS__ */
 function _IOWR(nr: number, type: Sized): number {
   return _IOC(_IOC_READ | _IOC_WRITE, nr, type.size);
 }

@@ -8,6 +8,8 @@
  *     const IO_PORT = kvm_run.offset['io.port'];
  *
  * `get`, `set`, `read`, `write` and `encode` allocate and check nothing but the bounds of the view; they are for the control path. All is little-endian.
+ *
+ * The builders are marked free of side effects, so that the bundler drops every description that nothing uses.
  */
 
 /** A C type: its size and alignment in bytes, and how a value of it is read and written. */
@@ -67,6 +69,7 @@ export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
+/* @__NO_SIDE_EFFECTS__ */
 function scalar<Out, In>(
   size: number,
   read: (view: DataView, offset: number) => Out,
@@ -114,6 +117,7 @@ export const s64: Type<bigint, bigint | number> = scalar(
 export const pointer: Type<bigint, bigint | number> = { ...u64 };
 
 /** `u8[length]`: read as a copy; a shorter value leaves the rest as it is. */
+/* @__NO_SIDE_EFFECTS__ */
 export function bytes(length: number): Type<Uint8Array<ArrayBuffer>, ArrayLike<number>> {
   return {
     size: length,
@@ -129,6 +133,7 @@ export function bytes(length: number): Type<Uint8Array<ArrayBuffer>, ArrayLike<n
 }
 
 /** `element[length]`; a shorter value leaves the rest as it is. */
+/* @__NO_SIDE_EFFECTS__ */
 export function array<Out, In>(element: Type<Out, In>, length: number): Type<Out[], readonly In[]> {
   return {
     size: element.size * length,
@@ -144,16 +149,19 @@ export function array<Out, In>(element: Type<Out, In>, length: number): Type<Out
 }
 
 /** `element[]`, C's flexible array member: no size of its own. It is written by `encodeList`, read by `readList`. */
+/* @__NO_SIDE_EFFECTS__ */
 export function flexible(element: { readonly align: number }): Type<undefined> {
   return { size: 0, align: element.align, read: () => undefined, write: () => undefined };
 }
 
 /** A member at an explicit offset: how anonymous unions are described, every alternative `at` the union's offset. */
+/* @__NO_SIDE_EFFECTS__ */
 export function at<T extends Type<unknown, never>>(place: number, type: T): T {
-  return { ...type, place };
+  return Object.create(type, { place: { value: place } }) as T;
 }
 
 /** A C structure. Members lie in the order given; one that is not placed by `at` comes after the furthest before it. */
+/* @__NO_SIDE_EFFECTS__ */
 export function struct<const F extends Fields>(
   name: string | undefined,
   fields: F,
@@ -163,21 +171,20 @@ export function struct<const F extends Fields>(
 }
 
 /** A C union: every member at its start. */
+/* @__NO_SIDE_EFFECTS__ */
 export function union<const F extends Fields>(fields: F): Struct<F> {
   return layOut(undefined, fields, false, true);
 }
 
 function layOut<F extends Fields>(name: string | undefined, fields: F, packed: boolean, overlaid: boolean): Struct<F> {
-  const offset: Record<string, number> = {};
+  const own: Record<string, number> = {};
+  let all: Record<string, number> | undefined;
   let end = 0;
   let align = 1;
   for (const [key, type] of Object.entries(fields)) {
     const fieldAlign = packed ? 1 : type.align;
     const start = overlaid ? 0 : (type.place ?? alignUp(end, fieldAlign));
-    offset[key] = start;
-    if (isStruct(type)) {
-      for (const [path, inner] of Object.entries(type.offset)) offset[`${key}.${path}`] = start + (inner as number);
-    }
+    own[key] = start;
     end = Math.max(end, start + type.size);
     align = Math.max(align, fieldAlign);
   }
@@ -188,22 +195,26 @@ function layOut<F extends Fields>(name: string | undefined, fields: F, packed: b
     fields,
     size,
     align,
-    offset,
+    // Flattened when first asked for: kvm_run has some 350 members, and start-up pays for what it uses only.
+    get offset(): Record<string, number> {
+      all ??= flatten(fields, own);
+      return all;
+    },
     read(view: DataView, base: number): Record<string, unknown> {
       const value: Record<string, unknown> = {};
-      for (const key of Object.keys(fields)) value[key] = fields[key]!.read(view, base + offset[key]!);
+      for (const key of Object.keys(fields)) value[key] = fields[key]!.read(view, base + own[key]!);
       return value;
     },
     write(view: DataView, base: number, value: Record<string, unknown>): void {
       for (const [key, item] of Object.entries(value)) {
-        if (item !== undefined) memberType(struct, key).write(view, base + offset[key]!, item as never);
+        if (item !== undefined) memberType(struct, key).write(view, base + own[key]!, item as never);
       }
     },
     get(view: DataView, path: string, base = 0): unknown {
-      return memberType(struct, path).read(view, base + offset[path]!);
+      return memberType(struct, path).read(view, base + result.offset[path]!);
     },
     set(view: DataView, path: string, value: unknown, base = 0): void {
-      memberType(struct, path).write(view, base + offset[path]!, value as never);
+      memberType(struct, path).write(view, base + result.offset[path]!, value as never);
     },
     encode(value: Record<string, unknown>): Uint8Array<ArrayBuffer> {
       const out = new Uint8Array(size);
@@ -216,6 +227,19 @@ function layOut<F extends Fields>(name: string | undefined, fields: F, packed: b
   };
   const struct = result as unknown as Struct<F>;
   return struct;
+}
+
+/** The offsets of `fields` and of everything nested in them. */
+function flatten(fields: Fields, own: Record<string, number>): Record<string, number> {
+  const all: Record<string, number> = {};
+  for (const [key, type] of Object.entries(fields)) {
+    const start = own[key]!;
+    all[key] = start;
+    if (isStruct(type)) {
+      for (const [path, inner] of Object.entries<number>(type.offset)) all[`${key}.${path}`] = start + inner;
+    }
+  }
+  return all;
 }
 
 function alignUp(value: number, align: number): number {
