@@ -7,9 +7,9 @@
  *     const EXIT_REASON = kvm_run.offset.exit_reason;
  *     const IO_PORT = kvm_run.offset['io.port'];
  *
- * `get`, `set`, `read`, `write` and `encode` allocate and check nothing but the bounds of the view; they are for the control path. All is little-endian.
- *
- * The builders are marked free of side effects, so that the bundler drops every description that nothing uses.
+ * `get`, `set`, `read`, `write`, `encode` and `decode` allocate, and check nothing but the bounds of the view; they are for
+ * the control path. All is little-endian. A description is laid out when it is first asked for something: start-up pays
+ * only for those that it uses.
  */
 
 /** A C type: its size and alignment in bytes, and how a value of it is read and written. */
@@ -69,7 +69,6 @@ export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-/* @__NO_SIDE_EFFECTS__ */
 function scalar<Out, In>(
   size: number,
   read: (view: DataView, offset: number) => Out,
@@ -117,7 +116,6 @@ export const s64: Type<bigint, bigint | number> = scalar(
 export const pointer: Type<bigint, bigint | number> = { ...u64 };
 
 /** `u8[length]`: read as a copy; a shorter value leaves the rest as it is. */
-/* @__NO_SIDE_EFFECTS__ */
 export function bytes(length: number): Type<Uint8Array<ArrayBuffer>, ArrayLike<number>> {
   return {
     size: length,
@@ -133,7 +131,6 @@ export function bytes(length: number): Type<Uint8Array<ArrayBuffer>, ArrayLike<n
 }
 
 /** `element[length]`; a shorter value leaves the rest as it is. */
-/* @__NO_SIDE_EFFECTS__ */
 export function array<Out, In>(element: Type<Out, In>, length: number): Type<Out[], readonly In[]> {
   return {
     size: element.size * length,
@@ -149,84 +146,115 @@ export function array<Out, In>(element: Type<Out, In>, length: number): Type<Out
 }
 
 /** `element[]`, C's flexible array member: no size of its own. It is written by `encodeList`, read by `readList`. */
-/* @__NO_SIDE_EFFECTS__ */
 export function flexible(element: { readonly align: number }): Type<undefined> {
   return { size: 0, align: element.align, read: () => undefined, write: () => undefined };
 }
 
 /** A member at an explicit offset: how anonymous unions are described, every alternative `at` the union's offset. */
-/* @__NO_SIDE_EFFECTS__ */
 export function at<T extends Type<unknown, never>>(place: number, type: T): T {
-  return Object.create(type, { place: { value: place } }) as T;
+  return (type instanceof Layout ? type.at(place) : { ...type, place }) as T;
 }
 
 /** A C structure. Members lie in the order given; one that is not placed by `at` comes after the furthest before it. */
-/* @__NO_SIDE_EFFECTS__ */
 export function struct<const F extends Fields>(
   name: string | undefined,
   fields: F,
   options: { packed?: boolean } = {},
 ): Struct<F> {
-  return layOut(name, fields, options.packed ?? false, false);
+  return new Layout(name, fields, options.packed ?? false, false) as unknown as Struct<F>;
 }
 
 /** A C union: every member at its start. */
-/* @__NO_SIDE_EFFECTS__ */
 export function union<const F extends Fields>(fields: F): Struct<F> {
-  return layOut(undefined, fields, false, true);
+  return new Layout(undefined, fields, false, true) as unknown as Struct<F>;
 }
 
-function layOut<F extends Fields>(name: string | undefined, fields: F, packed: boolean, overlaid: boolean): Struct<F> {
-  const own: Record<string, number> = {};
-  let all: Record<string, number> | undefined;
-  let end = 0;
-  let align = 1;
-  for (const [key, type] of Object.entries(fields)) {
-    const fieldAlign = packed ? 1 : type.align;
-    const start = overlaid ? 0 : (type.place ?? alignUp(end, fieldAlign));
-    own[key] = start;
-    end = Math.max(end, start + type.size);
-    align = Math.max(align, fieldAlign);
-  }
-  const size = alignUp(end, align);
+/** Implements `Struct` with the members' types forgotten; `struct` and `union` give them back. */
+class Layout {
+  readonly name: string | undefined;
+  readonly fields: Fields;
+  place?: number;
+  private readonly packed: boolean;
+  private readonly overlaid: boolean;
+  private own: Record<string, number> | undefined;
+  private all: Record<string, number> | undefined;
+  private end = 0;
+  private widest = 1;
 
-  const result = {
-    name,
-    fields,
-    size,
-    align,
-    // Flattened when first asked for: kvm_run has some 350 members, and start-up pays for what it uses only.
-    get offset(): Record<string, number> {
-      all ??= flatten(fields, own);
-      return all;
-    },
-    read(view: DataView, base: number): Record<string, unknown> {
-      const value: Record<string, unknown> = {};
-      for (const key of Object.keys(fields)) value[key] = fields[key]!.read(view, base + own[key]!);
-      return value;
-    },
-    write(view: DataView, base: number, value: Record<string, unknown>): void {
-      for (const [key, item] of Object.entries(value)) {
-        if (item !== undefined) memberType(struct, key).write(view, base + own[key]!, item as never);
-      }
-    },
-    get(view: DataView, path: string, base = 0): unknown {
-      return memberType(struct, path).read(view, base + result.offset[path]!);
-    },
-    set(view: DataView, path: string, value: unknown, base = 0): void {
-      memberType(struct, path).write(view, base + result.offset[path]!, value as never);
-    },
-    encode(value: Record<string, unknown>): Uint8Array<ArrayBuffer> {
-      const out = new Uint8Array(size);
-      result.write(viewOf(out), 0, value);
-      return out;
-    },
-    decode(input: Uint8Array): Record<string, unknown> {
-      return result.read(viewOf(input), 0);
-    },
-  };
-  const struct = result as unknown as Struct<F>;
-  return struct;
+  constructor(name: string | undefined, fields: Fields, packed: boolean, overlaid: boolean) {
+    this.name = name;
+    this.fields = fields;
+    this.packed = packed;
+    this.overlaid = overlaid;
+  }
+
+  /** The same structure, as a member at an explicit offset. */
+  at(place: number): Layout {
+    const copy = new Layout(this.name, this.fields, this.packed, this.overlaid);
+    copy.place = place;
+    return copy;
+  }
+
+  /** The offsets of the members themselves. */
+  private placed(): Record<string, number> {
+    if (this.own !== undefined) return this.own;
+    const own: Record<string, number> = {};
+    for (const [key, type] of Object.entries(this.fields)) {
+      const align = this.packed ? 1 : type.align;
+      const start = this.overlaid ? 0 : (type.place ?? alignUp(this.end, align));
+      own[key] = start;
+      this.end = Math.max(this.end, start + type.size);
+      this.widest = Math.max(this.widest, align);
+    }
+    this.own = own;
+    return own;
+  }
+
+  get size(): number {
+    this.placed();
+    return alignUp(this.end, this.widest);
+  }
+
+  get align(): number {
+    this.placed();
+    return this.widest;
+  }
+
+  get offset(): Record<string, number> {
+    this.all ??= flatten(this.fields, this.placed());
+    return this.all;
+  }
+
+  read(view: DataView, base: number): Record<string, unknown> {
+    const own = this.placed();
+    const value: Record<string, unknown> = {};
+    for (const [key, type] of Object.entries(this.fields)) value[key] = type.read(view, base + own[key]!);
+    return value;
+  }
+
+  write(view: DataView, base: number, value: Record<string, unknown>): void {
+    for (const [key, item] of Object.entries(value)) {
+      if (item !== undefined) this.set(view, key, item, base);
+    }
+  }
+
+  get(view: DataView, path: string, base = 0): unknown {
+    return memberAt(this, path).read(view, base + this.offset[path]!);
+  }
+
+  set(view: DataView, path: string, value: unknown, base = 0): void {
+    memberAt(this, path).write(view, base + this.offset[path]!, value as never);
+  }
+
+  encode(value: Record<string, unknown>): Uint8Array<ArrayBuffer> {
+    const out = new Uint8Array(this.size);
+    this.write(viewOf(out), 0, value);
+    return out;
+  }
+
+  decode(bytes: Uint8Array): Record<string, unknown> {
+    return this.read(viewOf(bytes), 0);
+  }
 }
 
 /** The offsets of `fields` and of everything nested in them. */
@@ -247,15 +275,19 @@ function alignUp(value: number, align: number): number {
 }
 
 export function isStruct(type: Type<unknown, never>): type is Struct<Fields> {
-  return 'offset' in type;
+  return type instanceof Layout;
 }
 
 /** The type of the member at `path` (`outer.inner`). @throws RangeError where there is none */
 export function memberType<F extends Fields>(type: Struct<F>, path: string): Type<unknown, never> {
-  let current = type as unknown as Type<unknown, never>;
+  return memberAt(type as unknown as Layout, path);
+}
+
+function memberAt(layout: Layout, path: string): Type<unknown, never> {
+  let current: Type<unknown, never> = layout;
   for (const key of path.split('.')) {
     const next: Type<unknown, never> | undefined = isStruct(current) ? current.fields[key] : undefined;
-    if (next === undefined) throw new RangeError(`${type.name ?? 'structure'} has no member ${path}`);
+    if (next === undefined) throw new RangeError(`${layout.name ?? 'structure'} has no member ${path}`);
     current = next;
   }
   return current;
