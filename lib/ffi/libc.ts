@@ -9,6 +9,7 @@ const { I32, I64, String: Text, Void } = DataType;
  */
 const declarations = {
   close: [I32, I32],
+  dlsym: [I64, I64, Text],
   dup: [I32, I32],
   epoll_create1: [I32, I32],
   epoll_ctl: [I32, I32, I32, I32, I64],

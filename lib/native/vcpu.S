@@ -1,7 +1,8 @@
 # A vCPU thread: start_routine of pthread_create(3). It runs no JavaScript and makes at most five system calls:
 # seccomp (once, before its first KVM_RUN), ioctl(KVM_RUN), futex, write (8 bytes to the loop's eventfd), exit.
 #
-# rdi = address of its control block; the offsets are those of lib/vcpu/control-block.ts.
+# rdi = address of its control block; the offsets are those of lib/vcpu/control-block.ts. Its first hand-over says that it
+# is ready; `result` is then what JavaScript put there, or why seccomp failed.
 #
 # The word `state` says who owns the vCPU: 0 the thread (run the guest), 1 JavaScript (an exit is to be handled).
 # Each side hands over with a full barrier (xchg here, Atomics.store there) and only then looks whether the other sleeps.
@@ -36,6 +37,8 @@
         xor     esi, esi
         mov     eax, SYS_seccomp
         syscall
+        test    eax, eax
+        jz      hand_over
         mov     [rbx + RESULT], eax
 hand_over:
         mov     eax, 1

@@ -1,0 +1,245 @@
+import {
+  EAGAIN,
+  EFD_CLOEXEC,
+  EFD_NONBLOCK,
+  EINTR,
+  EPOLL_CLOEXEC,
+  EPOLL_CTL_ADD,
+  EPOLL_CTL_DEL,
+  EPOLL_CTL_MOD,
+  EPOLLET,
+  EPOLLIN,
+} from '../ffi/constants.ts';
+import { SystemError } from '../ffi/errors.ts';
+import { call, tryCall } from '../ffi/libc.ts';
+import { NativeBuffer } from '../ffi/native-buffer.ts';
+import { EPOLL_EVENT_SIZE, MAX_EVENTS, NativeArena } from './arena.ts';
+
+/** Something that has work which no file descriptor announces while the loop is awake: vCPU exits, virtqueues. */
+export interface Poller {
+  /** Does what there is to do. @returns whether there was anything */
+  poll(): boolean;
+}
+
+/** A file descriptor that the loop looks after. */
+export interface Watch {
+  /** Changes the events that are waited for (`EPOLLIN`, `EPOLLOUT`; level-triggered unless `EPOLLET`). */
+  modify(events: number): void;
+  /** Stops looking after it; the descriptor stays open. */
+  close(): void;
+}
+
+type Handler = (events: number) => void;
+
+/** Looks at the pollers in vain before the loop sleeps: about as long as a guest exit takes (20 µs). */
+const DEFAULT_SPINS = 2000;
+/** After so many looks that found work, the descriptors are looked at too: a busy guest cannot starve them. */
+const WORK_PER_EPOLL = 32;
+
+const UV_EVENT = 0;
+const WAKE_EVENT = 1;
+
+/**
+ * The one loop of mvm. It holds vCPU exits, device descriptors and libuv's own loop, whose epoll descriptor lies in ours.
+ *
+ * While awake it polls; before it sleeps it says so in a word that the vCPU threads read (`sleepingAddress`), looks once more, and
+ * blocks in epoll_wait. Code that Node runs (timers, sockets, promises) runs when libuv's descriptor is readable, its next
+ * timer is due, or `yieldToNode` asked for it.
+ */
+export class EventLoop {
+  readonly arena = new NativeArena();
+  /** The eventfd that wakes the loop. */
+  readonly wakeFd: number;
+  readonly #epollFd: number;
+  readonly #sleeping: NativeBuffer;
+  readonly #sleepingWord: Int32Array;
+  readonly #words: Int32Array;
+  readonly #pollers: Poller[] = [];
+  readonly #beforeSleep: (() => void)[] = [];
+  readonly #handlers: (Handler | undefined)[] = [undefined, undefined];
+  readonly #freeSlots: number[] = [];
+  /** Slots of closed watches: reusable once no event of theirs can be in the array. */
+  readonly #retired: number[] = [];
+  #spins = DEFAULT_SPINS;
+  #running = false;
+  #yield = false;
+  #failure: unknown;
+  #finish: (() => void) | undefined;
+  readonly #turn = (): void => {
+    try {
+      this.#runTurn();
+    } catch (error) {
+      this.#failure = error;
+      this.#running = false;
+    }
+    if (this.#running) setImmediate(this.#turn);
+    else this.#finish?.();
+  };
+
+  constructor() {
+    this.#epollFd = call('epoll_create1', 'create the event loop', EPOLL_CLOEXEC);
+    this.wakeFd = call('eventfd', 'create the event loop', 0, EFD_CLOEXEC | EFD_NONBLOCK);
+    this.#sleeping = new NativeBuffer(64, 64);
+    this.#sleepingWord = new Int32Array(this.#sleeping.buffer, this.#sleeping.base, 1);
+    const { memory, waitBlock } = this.arena;
+    this.#words = new Int32Array(memory.buffer, memory.base, memory.size / 4);
+    const uvLoop = call('uv_default_loop', 'find the event loop of Node');
+    const uvFd = call('uv_backend_fd', 'find the event loop of Node', uvLoop);
+    memory.setNumber64(waitBlock, uvLoop);
+    memory.setNumber64(waitBlock + 8, call('dlsym', 'find libuv', 0, 'uv_update_time'));
+    memory.setNumber64(waitBlock + 16, call('dlsym', 'find libuv', 0, 'uv_backend_timeout'));
+    memory.view.setInt32(waitBlock + 24, this.#epollFd, true);
+    memory.view.setInt32(waitBlock + 28, MAX_EVENTS, true);
+    memory.setNumber64(waitBlock + 32, memory.address + this.arena.events);
+    this.#control(EPOLL_CTL_ADD, uvFd, EPOLLIN, UV_EVENT);
+    // Edge-triggered, an eventfd need not be read to be quiet again.
+    this.#control(EPOLL_CTL_ADD, this.wakeFd, EPOLLIN | EPOLLET, WAKE_EVENT);
+  }
+
+  /** Host address of the u32 that is 1 while the loop sleeps; who clears it must write `wakeFd`. */
+  get sleepingAddress(): number {
+    return this.#sleeping.address;
+  }
+
+  /** How often the pollers are looked at, in vain, before the loop sleeps. */
+  set spins(count: number) {
+    this.#spins = count;
+  }
+
+  addPoller(poller: Poller): void {
+    this.#pollers.push(poller);
+  }
+
+  removePoller(poller: Poller): void {
+    const index = this.#pollers.indexOf(poller);
+    if (index >= 0) this.#pollers.splice(index, 1);
+  }
+
+  /** Registers what is to be done each time before the loop sleeps or Node runs, such as writing out gathered output. */
+  beforeSleep(action: () => void): void {
+    this.#beforeSleep.push(action);
+  }
+
+  /**
+   * Calls `handler` whenever `fd` has one of `events`.
+   * @throws SystemError with `EPERM` for a regular file, which is always ready and cannot be waited for
+   */
+  watch(fd: number, events: number, handler: Handler): Watch {
+    const slot = this.#freeSlots.pop() ?? this.#handlers.length;
+    this.#handlers[slot] = handler;
+    try {
+      this.#control(EPOLL_CTL_ADD, fd, events, slot);
+    } catch (error) {
+      this.#handlers[slot] = undefined;
+      this.#freeSlots.push(slot);
+      throw error;
+    }
+    let open = true;
+    return {
+      modify: (wanted) => this.#control(EPOLL_CTL_MOD, fd, wanted, slot),
+      close: () => {
+        if (!open) return;
+        open = false;
+        tryCall('epoll_ctl', this.#epollFd, EPOLL_CTL_DEL, fd, 0);
+        this.#handlers[slot] = undefined;
+        this.#retired.push(slot);
+      },
+    };
+  }
+
+  /** Lets Node run its callbacks (timers, promises, sockets) before the loop goes on. Needed after work that resolves a promise. */
+  yieldToNode(): void {
+    this.#yield = true;
+  }
+
+  /** Runs until `stop`. @throws whatever a poller or handler threw */
+  async run(): Promise<void> {
+    this.#running = true;
+    await new Promise<void>((resolve) => {
+      this.#finish = resolve;
+      setImmediate(this.#turn);
+    });
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Ends `run` after the current turn. */
+  stop(): void {
+    this.#running = false;
+  }
+
+  /** Closes the loop's descriptors. */
+  close(): void {
+    tryCall('close', this.wakeFd);
+    tryCall('close', this.#epollFd);
+  }
+
+  /** One stay in our loop: returns when Node has something to do. */
+  #runTurn(): void {
+    let idle = 0;
+    let work = 0;
+    while (this.#running) {
+      if (this.#poll()) {
+        idle = 0;
+        work++;
+      } else {
+        idle++;
+      }
+      if (idle < this.#spins && work < WORK_PER_EPOLL && !this.#yield) continue;
+      for (let i = 0; i < this.#beforeSleep.length; i++) this.#beforeSleep[i]!();
+      if (idle < this.#spins || this.#yield) this.#wait(0);
+      else if (!this.#sleep()) continue;
+      idle = 0;
+      work = 0;
+      if (this.#dispatch() || this.#yield) {
+        this.#yield = false;
+        return;
+      }
+    }
+  }
+
+  /** Announces sleep, looks once more, and blocks. @returns false where the last look found work, so that it did not block */
+  #sleep(): boolean {
+    Atomics.store(this.#sleepingWord, 0, 1);
+    const found = this.#poll();
+    if (!found) this.#wait(-1);
+    Atomics.store(this.#sleepingWord, 0, 0);
+    return !found;
+  }
+
+  #poll(): boolean {
+    let found = false;
+    for (let i = 0; i < this.#pollers.length; i++) {
+      if (this.#pollers[i]!.poll()) found = true;
+    }
+    return found;
+  }
+
+  #wait(limit: number): void {
+    this.#words[(this.arena.waitBlock + 44) >> 2] = limit;
+    this.arena.wait.run();
+  }
+
+  /** Calls the handlers of what epoll_wait returned. @returns whether Node has to run */
+  #dispatch(): boolean {
+    const count = this.#words[(this.arena.waitBlock + 40) >> 2]!;
+    if (count < 0 && count !== -EINTR && count !== -EAGAIN)
+      throw new SystemError('epoll_wait', -count, 'wait for events');
+    let node = count <= 0;
+    for (let i = 0; i < count; i++) {
+      const word = (this.arena.events + i * EPOLL_EVENT_SIZE) >> 2;
+      const slot = this.#words[word + 1]!;
+      if (slot === UV_EVENT) node = true;
+      else this.#handlers[slot]?.(this.#words[word]!);
+    }
+    while (this.#retired.length > 0) this.#freeSlots.push(this.#retired.pop()!);
+    return node;
+  }
+
+  #control(operation: number, fd: number, events: number, slot: number): void {
+    // A struct epoll_event for the kernel to read, where it writes its first answer: that one was read before any handler ran.
+    const { memory, events: offset } = this.arena;
+    memory.view.setUint32(offset, events >>> 0, true);
+    memory.setNumber64(offset + 4, slot);
+    call('epoll_ctl', 'watch a file descriptor', this.#epollFd, operation, fd, memory.address + offset);
+  }
+}
