@@ -253,6 +253,7 @@ class Layout {
   }
 
   decode(bytes: Uint8Array): Record<string, unknown> {
+    if (bytes.length < this.size) throw new RangeError(`${bytes.length} bytes hold no ${this.name ?? 'structure'}`);
     return this.read(viewOf(bytes), 0);
   }
 }

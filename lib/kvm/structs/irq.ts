@@ -53,6 +53,14 @@ const irqRoutingMsi = struct('kvm_irq_routing_msi', {
   pad: u32,
   devid: at(12, u32),
 });
+/** Never used on x86; its 64-bit members give the union its alignment. */
+const irqRoutingS390Adapter = struct('kvm_irq_routing_s390_adapter', {
+  ind_addr: u64,
+  summary_addr: u64,
+  ind_offset: u64,
+  summary_offset: u32,
+  adapter_id: u32,
+});
 
 /** Where a GSI leads: a pin of a chip, or an MSI. */
 export const kvm_irq_routing_entry = struct('kvm_irq_routing_entry', {
@@ -60,7 +68,7 @@ export const kvm_irq_routing_entry = struct('kvm_irq_routing_entry', {
   type: u32,
   flags: u32,
   pad: u32,
-  u: union({ irqchip: irqRoutingIrqchip, msi: irqRoutingMsi, pad: array(u32, 8) }),
+  u: union({ irqchip: irqRoutingIrqchip, msi: irqRoutingMsi, adapter: irqRoutingS390Adapter, pad: array(u32, 8) }),
 });
 export const KVM_IRQ_ROUTING_IRQCHIP = 1;
 export const KVM_IRQ_ROUTING_MSI = 2;
