@@ -1,0 +1,107 @@
+import type { JsonPath } from './json.ts';
+import type { PathProblem } from './problems.ts';
+import type { FileConfig } from './schema.ts';
+
+type Report = (path: JsonPath, message: string, hint?: string) => void;
+
+/** Rules between keys, each of which is valid by itself; Firecracker has the same ones. */
+export function crossCheck(config: FileConfig): PathProblem[] {
+  const problems: PathProblem[] = [];
+  const report: Report = (path, message, hint) =>
+    problems.push(hint === undefined ? { path, message } : { path, message, hint });
+  checkMachine(config, report);
+  checkSerial(config, report);
+  checkDrives(config, report);
+  checkNetwork(config, report);
+  checkMemoryDevices(config, report);
+  return problems;
+}
+
+function checkMachine({ 'machine-config': machine }: FileConfig, report: Report): void {
+  if (!machine) return;
+  const { vcpu_count: vcpus, mem_size_mib: memory } = machine;
+  if (machine.smt && vcpus > 1 && vcpus % 2 === 1) {
+    report(['machine-config', 'vcpu_count'], `must be 1 or even with smt, not ${vcpus}`);
+  }
+  if (machine.huge_pages === '2M' && memory % 2 === 1) {
+    report(['machine-config', 'mem_size_mib'], `must be even with huge_pages "2M", not ${memory}`);
+  }
+}
+
+function checkSerial({ serial }: FileConfig, report: Report): void {
+  if (!serial?.mode) return;
+  const hasPath = serial.serial_out_path !== undefined && serial.serial_out_path !== null;
+  if (serial.mode === 'file' && !hasPath) report(['serial', 'mode'], 'mode "file" needs serial_out_path');
+  if (serial.mode !== 'file' && hasPath) {
+    report(['serial', 'mode'], `mode "${serial.mode}" has no use for serial_out_path`, 'leave one of them out');
+  }
+}
+
+function checkDrives({ drives, pmem }: FileConfig, report: Report): void {
+  reportRepeated('drives', 'drive_id', drives ?? [], report);
+  reportRepeated('pmem', 'id', pmem ?? [], report);
+  const roots: JsonPath[] = [];
+  for (const [index, drive] of (drives ?? []).entries()) {
+    const at = ['drives', index] as const;
+    if (drive.is_root_device) roots.push([...at, 'is_root_device']);
+    else if (isGiven(drive.partuuid)) report([...at, 'partuuid'], 'is for the root device only');
+    if (isGiven(drive.socket)) {
+      // Firecracker tells the two kinds of drive apart by these keys.
+      for (const key of ['path_on_host', 'is_read_only', 'io_engine', 'rate_limiter'] as const) {
+        if (isGiven(drive[key])) report([...at, key], 'has no use with socket', 'leave it out');
+      }
+    } else if (!isGiven(drive.path_on_host)) report(at, 'needs path_on_host or socket');
+  }
+  for (const [index, device] of (pmem ?? []).entries()) {
+    if (device.root_device) roots.push(['pmem', index, 'root_device']);
+  }
+  for (const path of roots.slice(1)) report(path, 'only one device can be the root device');
+}
+
+function checkNetwork(config: FileConfig, report: Report): void {
+  const interfaces = config['network-interfaces'] ?? [];
+  reportRepeated('network-interfaces', 'iface_id', interfaces, report);
+  reportRepeated('network-interfaces', 'guest_mac', interfaces, report);
+  for (const [index, name] of (config['mmds-config']?.network_interfaces ?? []).entries()) {
+    if (interfaces.some((candidate) => candidate.iface_id === name)) continue;
+    report(['mmds-config', 'network_interfaces', index], `there is no network interface ${JSON.stringify(name)}`);
+  }
+}
+
+function checkMemoryDevices(config: FileConfig, report: Report): void {
+  const memory = config['machine-config']?.mem_size_mib ?? 128;
+  const { balloon, 'memory-hotplug': hotplug } = config;
+  if (balloon && balloon.amount_mib > memory) {
+    report(['balloon', 'amount_mib'], `must be at most the memory of ${memory} MiB, not ${balloon.amount_mib}`);
+  }
+  if (!hotplug) return;
+  const { total_size_mib: total, slot_size_mib: slot, block_size_mib: block } = hotplug;
+  if ((block & (block - 1)) !== 0) report(['memory-hotplug', 'block_size_mib'], `must be a power of two, not ${block}`);
+  else if (slot % block !== 0) {
+    report(['memory-hotplug', 'slot_size_mib'], `must be a multiple of block_size_mib (${block}), not ${slot}`);
+  }
+  if (total % slot !== 0) {
+    report(['memory-hotplug', 'total_size_mib'], `must be a multiple of slot_size_mib (${slot}), not ${total}`);
+  }
+}
+
+function reportRepeated<K extends string>(
+  section: string,
+  key: K,
+  items: readonly { readonly [P in K]?: string | null | undefined }[],
+  report: Report,
+): void {
+  const first = new Map<string, number>();
+  for (const [index, item] of items.entries()) {
+    const value: string | null | undefined = item[key];
+    if (!isGiven(value)) continue;
+    const name = value.toLowerCase();
+    const earlier = first.get(name);
+    if (earlier === undefined) first.set(name, index);
+    else report([section, index, key], `${JSON.stringify(value)} is taken by /${section}/${earlier}`);
+  }
+}
+
+function isGiven<T>(value: T): value is NonNullable<T> {
+  return value !== undefined && value !== null;
+}
