@@ -1,5 +1,8 @@
 import { tryCall } from './libc.ts';
 
+/** The kernel and native threads hold addresses that the garbage collector cannot see: buffers live until they are released. */
+const live = new Set<SharedArrayBuffer>();
+
 /** Memory of JavaScript whose host address is known: a view of a SharedArrayBuffer, aligned as asked. */
 export class NativeBuffer {
   readonly buffer: SharedArrayBuffer;
@@ -19,12 +22,18 @@ export class NativeBuffer {
    */
   constructor(size: number, alignment = 16) {
     this.buffer = new SharedArrayBuffer(size + alignment);
+    live.add(this.buffer);
     const start = addressOf(this.buffer);
     this.base = (alignment - (start % alignment)) % alignment;
     this.address = start + this.base;
     this.size = size;
     this.bytes = new Uint8Array(this.buffer, this.base, size);
     this.view = new DataView(this.buffer, this.base, size);
+  }
+
+  /** Lets the memory go with its last view, once nothing native uses its address any more. */
+  release(): void {
+    live.delete(this.buffer);
   }
 
   /** Writes an int64 or uint64 below 2⁵³ without making a BigInt. */

@@ -1,0 +1,80 @@
+import { execFileSync } from 'node:child_process';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
+import { join, relative } from 'node:path';
+import { build } from 'esbuild';
+import { BINDING_ASSET } from '../lib/ffi/binding.ts';
+
+// Makes dist/mvm: the code as one script, inside a copy of Node, as a single executable application
+// (https://nodejs.org/api/single-executable-applications.html).
+
+const root = join(import.meta.dirname, '..');
+const dist = join(root, 'dist');
+const output = join(dist, 'mvm');
+
+/** Flags for V8 and Node in the executable. */
+const EXEC_ARGV = ['--no-warnings'];
+
+const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+mkdirSync(dist, { recursive: true });
+const scratch = mkdtempSync(join(dist, '.build-'));
+try {
+  const script = join(scratch, 'mvm.cjs');
+  await build({
+    entryPoints: [join(root, 'bin/mvm.ts')],
+    outfile: script,
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node26',
+    minifySyntax: true,
+    minifyWhitespace: true,
+    legalComments: 'none',
+    define: {
+      'import.meta.filename': '__filename',
+      'import.meta.dirname': '__dirname',
+      'import.meta.main': 'false',
+      // yargs derives the folder of its translations from it; there is none, and its texts stay English.
+      'import.meta.url': '"file:///mvm"',
+      MVM_VERSION: JSON.stringify(version),
+    },
+    logLevel: 'warning',
+  });
+
+  const node = join(scratch, 'node');
+  copyFileSync(process.execPath, node);
+  // Symbols for debuggers only: a quarter of the file. What foreign calls look up is in the dynamic symbol table, which stays.
+  execFileSync('strip', ['--strip-all', node]);
+
+  const binding = createRequire(import.meta.url).resolve('@yuuang/ffi-rs-linux-x64-gnu');
+  const config = join(scratch, 'sea.json');
+  const made = join(scratch, 'mvm');
+  writeFileSync(
+    config,
+    JSON.stringify({
+      main: script,
+      output: made,
+      executable: node,
+      disableExperimentalSEAWarning: true,
+      useCodeCache: true,
+      execArgv: EXEC_ARGV,
+      execArgvExtension: 'none',
+      assets: { [BINDING_ASSET]: binding },
+    }),
+  );
+  execFileSync(process.execPath, ['--build-sea', config], { stdio: ['ignore', 'ignore', 'inherit'] });
+  renameSync(made, output);
+} finally {
+  rmSync(scratch, { recursive: true, force: true });
+}
+const size = Math.round(statSync(output).size / 1e6);
+process.stderr.write(`built ${relative(process.cwd(), output)} (${size} MB)\n`);
