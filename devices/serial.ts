@@ -258,7 +258,7 @@ export class Serial implements BusDevice {
       this.#breakSeen = false;
       this.#update();
     }
-    if (received === 0 && empty && !this.#polling && ++this.#polls === POLLS_FOR_INPUT) this.#polling = true;
+    if (empty && !this.#polling && ++this.#polls === POLLS_FOR_INPUT) this.#polling = true;
     return status;
   }
 

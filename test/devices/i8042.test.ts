@@ -199,6 +199,13 @@ test("the controller's answer goes before the keyboard's bytes, which are kept",
   t.is(bench.data, 0x38);
 });
 
+test("a keyboard's byte behind the controller's answer has its own interrupt", (t) => {
+  const bench = new Bench();
+  bench.device.sendCtrlAltDel();
+  bench.command(0xaa);
+  t.deepEqual(bench.interrupts(), [0x55, 0x1d, 0x38, 0xe0, 0x53, 0xe0, 0xd3, 0xb8, 0x9d]);
+});
+
 test('bytes wait while the keyboard is disabled, and interrupt when it is enabled', (t) => {
   const bench = new Bench();
   bench.keyboard(0xf2);

@@ -257,6 +257,21 @@ test('a congested sink clears THRE until it drains, then interrupts', (t) => {
   t.is(bench.in(UART_IIR), uart.UART_IIR_THRI);
 });
 
+test('reading LSR and MSR lets the output fall, so that the next event is told', (t) => {
+  const bench = new SerialBench();
+  bench.out(UART_IER, uart.UART_IER_RLSI);
+  bench.serial.sendBreak();
+  bench.in(UART_LSR);
+  bench.serial.sendBreak();
+  t.is(bench.interrupt.count, 2);
+  bench.in(UART_LSR);
+  bench.out(UART_IER, uart.UART_IER_MSI);
+  bench.out(UART_MCR, uart.UART_MCR_LOOP);
+  bench.in(UART_MSR);
+  bench.out(UART_MCR, 0);
+  t.is(bench.interrupt.count, 4);
+});
+
 const hostile = fc.oneof(
   fc.record({ kind: fc.constant('in' as const), register: fc.nat(7) }),
   fc.record({ kind: fc.constant('out' as const), register: fc.nat(7), value: fc.nat(0xff) }),
