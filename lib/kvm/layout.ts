@@ -44,13 +44,13 @@ export type TypeAt<F extends Fields, P extends string> = P extends keyof F
     : never;
 
 /** What `read` gives: every member; 64-bit integers as `bigint`. */
-export type Value<S> = S extends Struct<infer F> ? { [K in keyof F]: OutOf<F[K]> } : never;
+export type Value<S> = S extends Struct<infer F> ? { -readonly [K in keyof F]: OutOf<F[K]> } : never;
 /** What `write` takes: the members to write, the rest is left as it is; 64-bit integers as `bigint` or as an exact `number`. */
-export type Input<S> = S extends Struct<infer F> ? { [K in keyof F]?: InOf<F[K]> } : never;
+export type Input<S> = S extends Struct<infer F> ? { readonly [K in keyof F]?: InOf<F[K]> } : never;
 
 /** A C structure or union. Offsets are relative to its start; `base` is where it starts in the view (default 0). */
 export interface Struct<F extends Fields>
-  extends Type<{ [K in keyof F]: OutOf<F[K]> }, { [K in keyof F]?: InOf<F[K]> }> {
+  extends Type<{ -readonly [K in keyof F]: OutOf<F[K]> }, { readonly [K in keyof F]?: InOf<F[K]> }> {
   /** The C tag, or `undefined` for one that C leaves unnamed. */
   readonly name: string | undefined;
   readonly fields: F;
@@ -59,9 +59,9 @@ export interface Struct<F extends Fields>
   get<P extends Path<F>>(view: DataView, path: P, base?: number): OutOf<TypeAt<F, P>>;
   set<P extends Path<F>>(view: DataView, path: P, value: InOf<TypeAt<F, P>>, base?: number): void;
   /** Fresh bytes: `value`'s members set, all else zero. */
-  encode(value: { [K in keyof F]?: InOf<F[K]> }): Uint8Array<ArrayBuffer>;
+  encode(value: { readonly [K in keyof F]?: InOf<F[K]> }): Uint8Array<ArrayBuffer>;
   /** The whole structure at the start of `bytes`. @throws RangeError where it is too short */
-  decode(bytes: Uint8Array): { [K in keyof F]: OutOf<F[K]> };
+  decode(bytes: Uint8Array): { -readonly [K in keyof F]: OutOf<F[K]> };
 }
 
 /** A view of exactly the bytes that `bytes` shows. */
