@@ -25,6 +25,7 @@ const declarations = {
   mprotect: [I32, I64, I64, I32],
   munmap: [I32, I64, I64],
   open: [I32, Text, I32, I32],
+  pipe2: [I32, I64, I32],
   poll: [I32, I64, I64, I32],
   pthread_attr_init: [I32, I64],
   pthread_attr_setstacksize: [I32, I64, I64],

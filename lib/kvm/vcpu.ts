@@ -3,15 +3,20 @@ import { call, tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
 import { ioctlBytes, ioctlCount, ioctlRead } from './ioctl.ts';
 import {
+  KVM_GET_DEBUGREGS,
   KVM_GET_FPU,
   KVM_GET_LAPIC,
   KVM_GET_MP_STATE,
+  KVM_GET_MSRS,
   KVM_GET_REGS,
   KVM_GET_SREGS,
+  KVM_GET_TSC_KHZ,
   KVM_GET_VCPU_EVENTS,
+  KVM_GET_XCRS,
   KVM_GET_XSAVE,
   KVM_KVMCLOCK_CTRL,
   KVM_SET_CPUID2,
+  KVM_SET_DEBUGREGS,
   KVM_SET_FPU,
   KVM_SET_LAPIC,
   KVM_SET_MP_STATE,
@@ -19,12 +24,14 @@ import {
   KVM_SET_REGS,
   KVM_SET_SREGS,
   KVM_SET_VCPU_EVENTS,
+  KVM_SET_XCRS,
   KVM_SET_XSAVE,
 } from './ioctls.ts';
-import { encodeList, type Input } from './layout.ts';
+import { encodeList, type Input, viewOf } from './layout.ts';
 import {
   kvm_cpuid_entry2,
   kvm_cpuid2,
+  kvm_debugregs,
   kvm_fpu,
   kvm_lapic_state,
   kvm_mp_state,
@@ -34,6 +41,7 @@ import {
   kvm_run,
   kvm_sregs,
   kvm_vcpu_events,
+  kvm_xcrs,
   kvm_xsave,
 } from './structs.ts';
 
@@ -71,6 +79,36 @@ export class KvmVcpu {
     ioctlCount(this.fd, KVM_SET_MSRS, argument, entries.length, `set the model-specific registers of vCPU ${this.id}`);
   }
 
+  /** The frequency of the guest's time stamp counter in kHz; 0 where KVM does not tell. */
+  getTscKhz(): number {
+    return Math.max(0, tryCall('ioctl', this.fd, KVM_GET_TSC_KHZ, 0));
+  }
+
+  /** One MSR; 0 where KVM does not know it. */
+  getMsr(index: number): bigint {
+    const argument = encodeList(kvm_msrs, 'entries', { nmsrs: 1 }, kvm_msr_entry, [{ index }]);
+    const purpose = `read model-specific register 0x${index.toString(16)} of vCPU ${this.id}`;
+    const answer = ioctlRead(this.fd, KVM_GET_MSRS, argument.length, purpose, argument);
+    return kvm_msr_entry.get(viewOf(answer), 'data', kvm_msrs.size);
+  }
+
+  /** XCR0, 0 being the only extended control register that KVM has. */
+  getXcr0(): bigint {
+    return kvm_xcrs.decode(this.#read(KVM_GET_XCRS, kvm_xcrs.size)).xcrs[0]!.value;
+  }
+
+  setXcr0(value: bigint): void {
+    this.#write(KVM_SET_XCRS, kvm_xcrs.encode({ nr_xcrs: 1, xcrs: [{ xcr: 0, value }] }));
+  }
+
+  getDebugregs() {
+    return kvm_debugregs.decode(this.#read(KVM_GET_DEBUGREGS, kvm_debugregs.size));
+  }
+
+  setDebugregs(registers: Input<typeof kvm_debugregs>): void {
+    this.#write(KVM_SET_DEBUGREGS, kvm_debugregs.encode(registers));
+  }
+
   getRegs() {
     return kvm_regs.decode(this.#read(KVM_GET_REGS, kvm_regs.size));
   }
@@ -85,6 +123,16 @@ export class KvmVcpu {
 
   setSregs(sregs: Input<typeof kvm_sregs>): void {
     this.#write(KVM_SET_SREGS, kvm_sregs.encode(sregs));
+  }
+
+  /** `getSregs` without decoding: `struct kvm_sregs` into `target`. */
+  readSregs(target: Uint8Array): void {
+    target.set(this.#read(KVM_GET_SREGS, kvm_sregs.size));
+  }
+
+  /** `setSregs` from a whole `struct kvm_sregs`. */
+  writeSregs(source: Uint8Array): void {
+    this.#write(KVM_SET_SREGS, source);
   }
 
   getFpu() {

@@ -1,0 +1,9 @@
+import { existsSync } from 'node:fs';
+
+/**
+ * Whether this host's KVM is KVM-PVM, pagetable-based virtualization without VMX or SVM: it emulates guest code at CPL 0, and
+ * a hypercall from there never returns.
+ */
+export function isPvm(): boolean {
+  return existsSync('/sys/module/kvm_pvm');
+}
