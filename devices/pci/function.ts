@@ -1,6 +1,12 @@
 import type { AccessSize, BusDevice } from '../bus.ts';
 import { PciConfigSpace, type PciIdentity } from './config-space.ts';
-import { PCI_BASE_ADDRESS_0, PCI_COMMAND, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, PCI_COMMAND_MEMORY } from './constants.ts';
+import {
+  PCI_BASE_ADDRESS_0,
+  PCI_COMMAND,
+  PCI_COMMAND_INTX_DISABLE,
+  PCI_COMMAND_MASTER,
+  PCI_COMMAND_MEMORY,
+} from './constants.ts';
 
 /** The memory bus as PCI functions see it: where their BARs appear and vanish. */
 export interface PciMemorySpace {
