@@ -146,9 +146,11 @@ for (const host of HOSTS) {
     t.is(signature.eax, 0x4000_0010);
     t.like(cpuid(table!, 0x4000_0010), { eax: 2_600_000, ebx: 1_000_000, ecx: 0, edx: 0 });
     const features = cpuid(table!, 0x4000_0001).eax;
-    for (const bit of [3, 4, 5, 14, 24]) t.is(field(features, bit, bit), 1, `feature ${bit}`);
-    // KVM_FEATURE_PV_UNHALT, PV_TLB_FLUSH, PV_SEND_IPI, PV_SCHED_YIELD.
-    for (const bit of [7, 9, 11, 13]) t.is(field(features, bit, bit), host === 'AMD_PVM' ? 0 : 1, `feature ${bit}`);
+    for (const bit of [3, 5, 6, 24]) t.is(field(features, bit, bit), 1, `feature ${bit}`);
+    // KVM_FEATURE_ASYNC_PF, PV_UNHALT, PV_TLB_FLUSH, PV_SEND_IPI, PV_SCHED_YIELD, ASYNC_PF_INT.
+    for (const bit of [4, 7, 9, 11, 13, 14]) {
+      t.is(field(features, bit, bit), host === 'AMD_PVM' ? 0 : 1, `feature ${bit}`);
+    }
     // KVM_FEATURE_HC_MAP_GPA_RANGE, MIGRATION_CONTROL.
     for (const bit of [16, 17]) t.is(field(features, bit, bit), 0, `feature ${bit}`);
     const unknown = tables(host, { tscKhz: 0 })[0]!;

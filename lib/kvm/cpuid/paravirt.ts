@@ -32,15 +32,19 @@ export const APIC_BUS_KHZ = 1_000_000;
 const NEVER = [KVM_FEATURE_MSI_EXT_DEST_ID, KVM_FEATURE_HC_MAP_GPA_RANGE, KVM_FEATURE_MIGRATION_CONTROL];
 
 /**
- * What a guest kernel would do by `vmcall`, which under KVM-PVM never returns at CPL 0: waking a vCPU that waits for a
- * lock, sending interrupts, giving way. PV_TLB_FLUSH calls nothing, but leaves the flush of a preempted vCPU's TLB to
- * KVM; under KVM-PVM the guest's page tables are shadowed, and the guest flushes itself.
+ * Under KVM-PVM `vmcall` never returns at CPL 0, so what a guest kernel would do by it is hidden: waking a vCPU that waits
+ * for a lock, sending interrupts, giving way. Two more call nothing, but rest on what the guest's page tables are while KVM-PVM
+ * shadows them: PV_TLB_FLUSH leaves the flush of a preempted vCPU's TLB to KVM, and asynchronous page faults arrive as `#PF`.
+ * Guests flush and wait themselves there.
  */
 const NOT_UNDER_PVM = [
   KVM_FEATURE_PV_UNHALT,
   KVM_FEATURE_PV_SEND_IPI,
   KVM_FEATURE_PV_SCHED_YIELD,
   KVM_FEATURE_PV_TLB_FLUSH,
+  KVM_FEATURE_ASYNC_PF,
+  KVM_FEATURE_ASYNC_PF_VMEXIT,
+  KVM_FEATURE_ASYNC_PF_INT,
 ];
 
 /** KVM's own leaves: its name, the highest of them, the features, the frequencies (where `tscKhz` is not 0). */
