@@ -1,4 +1,4 @@
-import type { CpuTemplateFile } from './schema.ts';
+import type { CpuTemplateFile } from './schema-cpu.ts';
 import type { CpuConfig } from './types.ts';
 
 /** Turns a valid CPU template's texts into numbers. */

@@ -2,12 +2,21 @@ import { dirname, resolve } from 'node:path';
 import { ConfigError } from '../errors.ts';
 import { BUILT_SECTIONS, findUnbuilt, UNBUILT_KEYS } from './built.ts';
 import { crossCheck } from './cross-checks.ts';
-import { hasDuplicateKeys, JsonLocator, type JsonPath, JsonSyntaxError, parseJson, toPointer } from './json.ts';
+import {
+  hasDuplicateKeys,
+  JsonLocator,
+  type JsonPath,
+  JsonSyntaxError,
+  parseJson,
+  type TextPosition,
+  toPointer,
+} from './json.ts';
 import { normaliseConfig } from './normalise.ts';
 import { applyOverrides, type Overrides } from './overrides.ts';
 import { ConfigProblems, type PathProblem, type Problem } from './problems.ts';
 import { readText, STDIN } from './read-text.ts';
-import { type CpuTemplateFile, CpuTemplateSchema, type FileConfig } from './schema.ts';
+import type { FileConfig } from './schema.ts';
+import { type CpuTemplateFile, CpuTemplateSchema } from './schema-cpu.ts';
 import type { VmConfig } from './types.ts';
 import { validate, validateConfig } from './validate.ts';
 
@@ -28,8 +37,8 @@ export interface Inspection {
   readonly problems: readonly Problem[];
   /** Undefined where too little is left. Where there are problems, it is for further checks only, not to be run. */
   readonly config: VmConfig | undefined;
-  /** Where, for messages, a key of the configuration was set: an option, or a file with line and column. */
-  readonly whereIs: (path: JsonPath, of?: 'key' | 'value') => Promise<string>;
+  /** `problems` and more that later checks found, in the order of the text. */
+  readonly withMore: (found: readonly PathProblem[]) => Promise<Problem[]>;
 }
 
 /**
@@ -48,7 +57,7 @@ export async function inspectConfig(options: LoadOptions): Promise<Inspection> {
   const cwd = options.cwd ?? process.cwd();
   const read = options.file === undefined ? NO_DOCUMENT() : await readDocument(options.file, cwd);
   if ('problem' in read) {
-    return { problems: [read.problem], config: undefined, whereIs: async () => read.problem.where };
+    return { problems: [read.problem], config: undefined, withMore: async () => [read.problem] };
   }
   const { source } = read;
   const optionProblems: Problem[] = [];
@@ -75,8 +84,9 @@ export async function inspectConfig(options: LoadOptions): Promise<Inspection> {
   if (file !== undefined) pathProblems.push(...crossCheck(file));
 
   const places = new Places(source, origins);
-  const problems = [...optionProblems, ...(await places.locateAll(pathProblems))];
-  if (read.hasRepeatedKeys) problems.push(...(await places.repeatedKeys()));
+  const located = await places.locateAll(pathProblems);
+  if (read.hasRepeatedKeys) located.push(...(await places.repeatedKeys()));
+  const problems = [...optionProblems, ...inOrder(located)];
   const baseDirectory = source?.baseDirectory ?? cwd;
   let cpuTemplate: CpuTemplateFile | undefined;
   if (typeof file?.['cpu-config'] === 'string' && problems.length === 0) {
@@ -87,7 +97,7 @@ export async function inspectConfig(options: LoadOptions): Promise<Inspection> {
   return {
     problems,
     config: file === undefined ? undefined : normaliseConfig(file, baseDirectory, { id: options.id, cpuTemplate }),
-    whereIs: (path, of) => places.whereIs(path, of),
+    withMore: async (found) => [...optionProblems, ...inOrder([...located, ...(await places.locateAll(found))])],
   };
 }
 
@@ -125,6 +135,16 @@ async function readDocument(path: string, cwd: string): Promise<Document | { pro
   }
 }
 
+/** A problem, and where it is in the file's text (0 where it is not in there). */
+interface Located extends TextPosition {
+  readonly problem: Problem;
+}
+
+/** In the order of the text, options first. */
+function inOrder(located: readonly Located[]): Problem[] {
+  return located.toSorted((a, b) => a.line - b.line || a.column - b.column).map(({ problem }) => problem);
+}
+
 /** Turns paths in the configuration into places that the user knows. */
 class Places {
   readonly #source: Source | undefined;
@@ -141,7 +161,7 @@ class Places {
     return this.#locator;
   }
 
-  async whereIs(path: JsonPath, of: 'key' | 'value' = 'value'): Promise<string> {
+  async #whereIs(path: JsonPath, of: 'key' | 'value'): Promise<string> {
     const pointer = toPointer(path);
     const option = this.#origins.get(pointer);
     if (option !== undefined) return option;
@@ -151,13 +171,12 @@ class Places {
     return pointer === '' ? place : `${place}: ${pointer}`;
   }
 
-  /** In the order of the text, options first. */
-  async locateAll(problems: readonly PathProblem[]): Promise<Problem[]> {
-    const located: { problem: Problem; line: number; column: number }[] = [];
+  async locateAll(problems: readonly PathProblem[]): Promise<Located[]> {
+    const located: Located[] = [];
     for (const { path, message, hint, atKey, kind } of problems) {
       const option = this.#origins.get(toPointer(path));
       const of = atKey === true ? 'key' : 'value';
-      const where = await this.whereIs(path, of);
+      const where = await this.#whereIs(path, of);
       const position =
         this.#source === undefined || option !== undefined
           ? { line: 0, column: 0 }
@@ -175,17 +194,20 @@ class Places {
         ...position,
       });
     }
-    located.sort((a, b) => a.line - b.line || a.column - b.column);
-    return located.map(({ problem }) => problem);
+    return located;
   }
 
-  async repeatedKeys(): Promise<Problem[]> {
+  async repeatedKeys(): Promise<Located[]> {
     const source = this.#source!;
-    return (await this.#locatorOf(source)).duplicateKeys().map(({ path, position }) => ({
-      kind: 'config',
-      where: `${source.label}:${position.line}:${position.column}: ${toPointer(path)}`,
-      message: 'this key was given before',
-      hint: 'keep one of them',
+    return (await this.#locatorOf(source)).duplicateKeys().map(({ path, position: { line, column } }) => ({
+      problem: {
+        kind: 'config',
+        where: `${source.label}:${line}:${column}: ${toPointer(path)}`,
+        message: 'this key was given before',
+        hint: 'keep one of them',
+      },
+      line,
+      column,
     }));
   }
 }
@@ -236,7 +258,7 @@ async function readCpuTemplate(
   const read = await readDocument(file, baseDirectory);
   if ('problem' in read) return { problems: [read.problem] };
   const { value, problems } = validate(CpuTemplateSchema, read.document);
-  return { value, problems: await new Places(read.source, new Map()).locateAll(problems) };
+  return { value, problems: inOrder(await new Places(read.source, new Map()).locateAll(problems)) };
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

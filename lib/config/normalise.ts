@@ -1,7 +1,8 @@
 import { resolve } from 'node:path';
 import { MIB } from '../memory/layout.ts';
 import { parseCpuTemplate } from './cpu-template.ts';
-import type { CpuTemplateFile, FileConfig } from './schema.ts';
+import type { FileConfig } from './schema.ts';
+import type { CpuTemplateFile } from './schema-cpu.ts';
 import {
   DEFAULT_CMDLINE,
   DEFAULT_MEMORY_SIZE,

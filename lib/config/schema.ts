@@ -1,4 +1,19 @@
 import * as v from 'valibot';
+import { CpuTemplateSchema } from './schema-cpu.ts';
+import { balloon, drive, entropy, memoryHotplug, mmdsConfig, networkInterface, pmem, vsock } from './schema-devices.ts';
+import {
+  about,
+  anyCase,
+  flag,
+  integer,
+  list,
+  MAX_MIB,
+  matching,
+  oneOf,
+  path,
+  text,
+  tokenBucket,
+} from './schema-parts.ts';
 
 /**
  * The configuration file: Firecracker's keys and meanings (its `src/firecracker/swagger/firecracker.yaml`, 1.17, and the
@@ -7,89 +22,6 @@ import * as v from 'valibot';
  *
  * As in Firecracker, `null` for a key that may be left out means that it is left out.
  */
-
-type Described = { title: string; description: string; unit?: string; examples?: readonly unknown[] };
-
-/** Annotations of one key; `unit` becomes `x-unit` in the JSON Schema. */
-const about = <T>(described: Described) => {
-  const { unit, examples, ...texts } = described;
-  return v.metadata<T, Record<string, unknown>>({
-    ...texts,
-    ...(examples === undefined ? {} : { examples }),
-    ...(unit === undefined ? {} : { unit }),
-  });
-};
-
-const text = (described: Described) => v.pipe(v.string(), v.nonEmpty('must not be empty'), about<string>(described));
-const flag = (described: Described) => v.pipe(v.boolean(), about<boolean>(described));
-const integer = (min: number, max: number, described: Described) =>
-  v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max), about<number>(described));
-const oneOf = <const T extends readonly [string, ...string[]]>(values: T, described: Described) =>
-  v.pipe(v.picklist(values), about<T[number]>(described));
-const matching = (pattern: RegExp, wanted: string, described: Described) =>
-  v.pipe(v.string(), v.regex(pattern, `must be ${wanted}`), about<string>(described));
-const list = <T extends v.GenericSchema>(item: T, described: Described) =>
-  v.pipe(v.array(item), about<v.InferOutput<T>[]>(described));
-
-/** A path on the host; a relative one is relative to the configuration file. */
-const path = (described: Described) =>
-  v.pipe(
-    v.string(),
-    v.nonEmpty('must not be empty'),
-    // A path with a NUL byte cannot be given to the kernel.
-    v.excludes('\0', 'must not hold a NUL character'),
-    about<string>(described),
-  );
-
-/** Firecracker's resource names (`checked_id`). */
-const resourceId = (described: Described) =>
-  matching(/^[A-Za-z0-9_]{1,64}$/, '1 to 64 letters, digits and "_"', described);
-
-/** A pattern for these words in upper, lower or mixed case, without a flag (JSON Schema knows none). */
-const anyCase = (words: readonly string[]) =>
-  new RegExp(
-    `^(?:${words.map((word) => word.replace(/[a-z]/gi, (c) => `[${c.toUpperCase()}${c.toLowerCase()}]`)).join('|')})$`,
-  );
-
-/** Bitmap with `length` characters after `0b`: 0, 1, or x for a bit that is left alone; `_` between them is ignored. */
-const bitmap = (length: number) => new RegExp(`^0b(?:_*[01x]){1,${length}}_*$`);
-/** A 32-bit number as Firecracker's CPU templates write it: decimal, `0x…` or `0b…`. */
-const NUMERAL = /^(?:0x[0-9a-fA-F]{1,8}|0b[01]{1,32}|[0-9]{1,9})$/;
-/** The largest integer that a JSON number carries exactly. */
-const MAX_COUNT = Number.MAX_SAFE_INTEGER;
-const MAX_U32 = 0xffff_ffff;
-/** `sockaddr_un.sun_path` holds 108 bytes with its final NUL (unix(7)); checked again once the path is absolute. */
-const UNIX_PATH_HINT = 'A Unix socket’s path has at most 107 bytes.';
-/** Memory sizes: up to 1 TiB, in MiB. */
-const MAX_MIB = 1024 * 1024;
-
-const tokenBucket = v.strictObject({
-  size: integer(0, MAX_COUNT, {
-    title: 'Bucket size',
-    description: 'Tokens that the bucket holds: bytes or operations.',
-    unit: 'tokens',
-    examples: [1048576],
-  }),
-  refill_time: integer(0, MAX_COUNT, {
-    title: 'Refill time',
-    description: 'Time in which an empty bucket becomes full.',
-    unit: 'ms',
-    examples: [100],
-  }),
-  one_time_burst: v.nullish(
-    integer(0, MAX_COUNT, {
-      title: 'Initial burst',
-      description: 'Tokens to spend first, which are not refilled.',
-      unit: 'tokens',
-    }),
-  ),
-});
-
-const rateLimiter = v.strictObject({
-  bandwidth: v.nullish(v.pipe(tokenBucket, v.title('Limit in bytes'))),
-  ops: v.nullish(v.pipe(tokenBucket, v.title('Limit in operations'))),
-});
-const rateLimited = (what: string) => v.nullish(v.pipe(rateLimiter, v.title('Rate limiter'), v.description(what)));
 
 const bootSource = v.strictObject({
   kernel_image_path: path({
@@ -163,125 +95,6 @@ const machineConfig = v.strictObject({
   ),
 });
 
-const drive = v.strictObject({
-  drive_id: resourceId({
-    title: 'Name',
-    description: 'Names the drive in messages and in the API.',
-    examples: ['rootfs'],
-  }),
-  is_root_device: flag({
-    title: 'Root device',
-    description: 'The guest’s root file system is here. At most one drive.',
-  }),
-  partuuid: v.nullish(
-    text({ title: 'Root partition', description: 'The PARTUUID of the root partition; only with is_root_device.' }),
-  ),
-  cache_type: v.nullish(
-    oneOf(['Unsafe', 'Writeback'], {
-      title: 'Cache',
-      description: 'Writeback offers the guest a flush request and honours it; Unsafe does not.',
-    }),
-    'Unsafe',
-  ),
-  path_on_host: v.nullish(
-    path({ title: 'File', description: 'The image file or block device. Not with socket.', examples: ['rootfs.ext4'] }),
-  ),
-  is_read_only: v.nullish(flag({ title: 'Read only', description: 'The guest cannot write. Not with socket.' })),
-  io_engine: v.nullish(
-    oneOf(['Sync', 'Async'], { title: 'I/O engine', description: 'Async uses io_uring. Not with socket.' }),
-  ),
-  rate_limiter: rateLimited('Limits the drive. Not with socket.'),
-  socket: v.nullish(
-    path({ title: 'vhost-user socket', description: `The socket of a vhost-user-block process. ${UNIX_PATH_HINT}` }),
-  ),
-});
-
-const networkInterface = v.strictObject({
-  iface_id: resourceId({
-    title: 'Name',
-    description: 'Names the interface in messages and in the API.',
-    examples: ['eth0'],
-  }),
-  // IFNAMSIZ is 16 with the final NUL; what a name may hold is dev_valid_name() of net/core/dev.c.
-  host_dev_name: matching(/^(?!\.{1,2}$)[^\s/:\0]{1,15}$/, 'a network device name of 1 to 15 characters', {
-    title: 'Tap device',
-    description: 'The name of the tap device on the host.',
-    examples: ['tap0'],
-  }),
-  guest_mac: v.nullish(
-    matching(/^[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}$/, 'a MAC address such as "06:00:ac:10:00:02"', {
-      title: 'MAC address',
-      description: 'The guest’s hardware address.',
-      examples: ['06:00:ac:10:00:02'],
-    }),
-  ),
-  mtu: v.nullish(
-    integer(68, 65535, {
-      title: 'MTU',
-      description: 'Announced to the guest (VIRTIO_NET_F_MTU).',
-      unit: 'bytes',
-      examples: [1500],
-    }),
-  ),
-  rx_rate_limiter: rateLimited('Limits what the guest receives.'),
-  tx_rate_limiter: rateLimited('Limits what the guest sends.'),
-});
-
-const vsock = v.strictObject({
-  // 2³²−1 is VMADDR_CID_ANY, 0 to 2 are reserved (vsock(7)).
-  guest_cid: integer(3, MAX_U32 - 1, { title: 'Context id', description: 'The guest’s vsock address.', examples: [3] }),
-  uds_path: path({
-    title: 'Unix socket',
-    description: `mvm listens here for the host; the guest’s port N is PATH_N. ${UNIX_PATH_HINT}`,
-    examples: ['vm.vsock'],
-  }),
-  vsock_id: v.nullish(text({ title: 'Name', description: 'Deprecated in Firecracker; has no effect.' })),
-});
-
-const cpuidModifier = v.strictObject({
-  leaf: matching(NUMERAL, 'a number such as "0x1"', { title: 'Leaf', description: 'EAX of the CPUID instruction.' }),
-  subleaf: matching(NUMERAL, 'a number such as "0x0"', {
-    title: 'Subleaf',
-    description: 'ECX of the CPUID instruction.',
-  }),
-  flags: integer(0, MAX_U32, { title: 'Flags', description: 'KVM_CPUID_FLAG_* of the entry.' }),
-  modifiers: list(
-    v.strictObject({
-      register: oneOf(['eax', 'ebx', 'ecx', 'edx'], { title: 'Register', description: 'The register to modify.' }),
-      bitmap: matching(bitmap(32), '"0b" and up to 32 of 0, 1 and x', {
-        title: 'Bitmap',
-        description: '"0b", then for each bit, the highest first: 0, 1, or x for unchanged.',
-      }),
-    }),
-    { title: 'Modifiers', description: 'What to change in this leaf.' },
-  ),
-});
-
-const msrModifier = v.strictObject({
-  addr: matching(NUMERAL, 'a number such as "0x10a"', { title: 'MSR', description: 'Its index.', examples: ['0x10a'] }),
-  bitmap: matching(bitmap(64), '"0b" and up to 64 of 0, 1 and x', {
-    title: 'Bitmap',
-    description: '"0b", then for each bit, the highest first: 0, 1, or x for unchanged.',
-  }),
-});
-
-/** A custom CPU template: what Firecracker's `cpu-config` file holds. */
-export const CpuTemplateSchema = v.strictObject({
-  kvm_capabilities: v.nullish(
-    list(
-      matching(/^!?[0-9]{1,9}$/, 'a capability number such as "121" or "!121"', {
-        title: 'KVM capability',
-        description: 'Its number; with "!" it is not required.',
-      }),
-      { title: 'KVM capabilities', description: 'To require, or with "!" not to require.', examples: [['!56']] },
-    ),
-  ),
-  cpuid_modifiers: v.nullish(
-    list(cpuidModifier, { title: 'CPUID modifiers', description: 'Bits of CPUID leaves to force.' }),
-  ),
-  msr_modifiers: v.nullish(list(msrModifier, { title: 'MSR modifiers', description: 'Bits of MSRs to force.' })),
-});
-
 const logger = v.strictObject({
   log_path: v.nullish(
     path({ title: 'Log file', description: 'A file or named pipe. Left out: standard error.', examples: ['mvm.log'] }),
@@ -339,79 +152,6 @@ const serial = v.strictObject({
   ),
 });
 
-const entropy = v.strictObject({ rate_limiter: rateLimited('Limits what the guest reads.') });
-
-const balloon = v.strictObject({
-  amount_mib: integer(0, MAX_MIB, {
-    title: 'Target size',
-    description: 'Memory taken back from the guest.',
-    unit: 'MiB',
-    examples: [64],
-  }),
-  deflate_on_oom: flag({ title: 'Deflate on OOM', description: 'Give memory back when the guest runs out of it.' }),
-  stats_polling_interval_s: v.nullish(
-    integer(0, 0xffff, { title: 'Statistics interval', description: '0: no statistics.', unit: 's' }),
-    0,
-  ),
-  free_page_hinting: v.nullish(
-    flag({ title: 'Free page hinting', description: 'VIRTIO_BALLOON_F_FREE_PAGE_HINT.' }),
-    false,
-  ),
-  free_page_reporting: v.nullish(
-    flag({ title: 'Free page reporting', description: 'VIRTIO_BALLOON_F_PAGE_REPORTING.' }),
-    false,
-  ),
-});
-
-const mmdsConfig = v.strictObject({
-  version: v.nullish(oneOf(['V1', 'V2'], { title: 'Version', description: 'V2 wants a session token.' }), 'V1'),
-  network_interfaces: v.pipe(
-    v.array(text({ title: 'Interface', description: 'An iface_id of network-interfaces.' })),
-    v.minLength(1, 'must name at least one network interface'),
-    v.title('Interfaces'),
-    v.description('Network interfaces through which the guest reaches the metadata service.'),
-    v.examples([['eth0']]),
-  ),
-  ipv4_address: v.nullish(
-    // Firecracker's own pattern for a usable link-local address (RFC 3927, 2.1).
-    matching(
-      /^169\.254\.(?:[1-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-4])\.(?:[0-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])$/,
-      'a link-local address, 169.254.1.0 to 169.254.254.255',
-      { title: 'Address', description: 'Where the guest finds the service.' },
-    ),
-    '169.254.169.254',
-  ),
-  imds_compat: v.nullish(
-    flag({ title: 'IMDS compatible', description: 'Always answer text/plain, as EC2 does.' }),
-    false,
-  ),
-});
-
-const pmem = v.strictObject({
-  id: resourceId({ title: 'Name', description: 'Names the device in messages and in the API.' }),
-  path_on_host: path({ title: 'File', description: 'The backing file.', examples: ['data.img'] }),
-  root_device: v.nullish(flag({ title: 'Root device', description: 'The guest’s root file system is here.' }), false),
-  read_only: v.nullish(flag({ title: 'Read only', description: 'The guest cannot write.' }), false),
-  rate_limiter: rateLimited('Limits flushes.'),
-});
-
-const memoryHotplug = v.strictObject({
-  total_size_mib: integer(1, MAX_MIB, {
-    title: 'Total size',
-    description: 'Memory that can be plugged.',
-    unit: 'MiB',
-    examples: [1024],
-  }),
-  slot_size_mib: v.nullish(
-    integer(128, MAX_MIB, { title: 'Slot size', description: 'Granularity on the host.', unit: 'MiB' }),
-    128,
-  ),
-  block_size_mib: v.nullish(
-    integer(2, MAX_MIB, { title: 'Block size', description: 'Granularity in the guest: a power of two.', unit: 'MiB' }),
-    2,
-  ),
-});
-
 /** The whole configuration file. */
 export const ConfigSchema = v.pipe(
   v.strictObject({
@@ -448,5 +188,4 @@ export const ConfigSchema = v.pipe(
 
 /** The file's content once it is valid: defaults filled in, names and units as in the file. */
 export type FileConfig = v.InferOutput<typeof ConfigSchema>;
-export type CpuTemplateFile = v.InferOutput<typeof CpuTemplateSchema>;
 export type SectionName = keyof FileConfig;

@@ -1,6 +1,6 @@
-import { distance } from 'fastest-levenshtein';
 import * as v from 'valibot';
 import { type JsonPath, toPointer } from './json.ts';
+import { nearest } from './nearest.ts';
 import type { PathProblem } from './problems.ts';
 import { ConfigSchema, type FileConfig } from './schema.ts';
 
@@ -101,25 +101,6 @@ function hintFor(
   }
   if (path.length > 0 && Object.hasOwn(root, key)) return 'it belongs at the top of the file';
   return `known keys are ${names.join(', ')}`;
-}
-
-/** The candidate that differs from `word` by the fewest edits, if they are few enough to be a slip. */
-export function nearest(word: string, candidates: readonly string[]): string | undefined {
-  const plain = (name: string) => name.toLowerCase().replace(/[-_\s]/g, '');
-  const start = plain(word);
-  const longer = candidates.filter((candidate) => start.length >= 3 && plain(candidate).startsWith(start));
-  if (longer.length === 1) return longer[0];
-  let best: string | undefined;
-  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
-  for (const candidate of candidates) {
-    const edits = distance(plain(word), plain(candidate));
-    // Everything would be replaced: that is another word, not a slip.
-    if (edits < bestDistance && edits < plain(candidate).length) {
-      best = candidate;
-      bestDistance = edits;
-    }
-  }
-  return best;
 }
 
 type Issue = v.BaseIssue<unknown>;

@@ -1,0 +1,25 @@
+import { loadConfig } from '../../lib/config/load.ts';
+import { ExitCode } from '../../lib/errors.ts';
+import { checkMemorySize } from '../../lib/host/memory.ts';
+import { Log } from '../../lib/log.ts';
+import { overridesOf, type VmOptions } from '../options.ts';
+import { catchSignals, signalExitCode } from '../signals.ts';
+
+/** `mvm run`: boots the machine that a file and options describe. @returns mvm's exit code */
+export async function run(options: VmOptions): Promise<number> {
+  // Loaded while the configuration is read; what it needs to say about the host comes after what the user got wrong.
+  const machine = import('../../lib/machine/run.ts');
+  const config = await loadConfig({ file: options.config, overrides: overridesOf(options), id: options.id });
+  checkMemorySize(config.machine);
+  const { runMachine } = await machine;
+  const log = Log.open(config.logger, config.id);
+  const signals = catchSignals();
+  try {
+    const exitCode = await runMachine(config, { log, stop: signals.stop });
+    const signal = signals.received();
+    // A guest that crashed meanwhile is the bigger news.
+    return signal !== undefined && exitCode === ExitCode.Ok ? signalExitCode(signal) : exitCode;
+  } finally {
+    log.close();
+  }
+}

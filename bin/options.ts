@@ -1,0 +1,92 @@
+import type { Overrides } from '../lib/config/overrides.ts';
+
+/**
+ * The options of the command line, once: node:util's parser and yargs are both made from this table.
+ * Values stay texts here; `lib/config` turns them into numbers and sizes, so that a file and an option are checked alike.
+ */
+export interface OptionSpec {
+  readonly type: 'string' | 'boolean';
+  readonly short?: string;
+  readonly describe: string;
+  /** The value's name in `--help`. */
+  readonly value?: string;
+  /** For shell completion. */
+  readonly choices?: readonly string[];
+}
+
+/** Options for every command. */
+export const COMMON_OPTIONS = {
+  quiet: { type: 'boolean', short: 'q', describe: 'Say nothing but errors' },
+  debug: { type: 'boolean', describe: 'Log at level Debug, and show where errors come from' },
+  'log-format': {
+    type: 'string',
+    value: 'text|json',
+    choices: ['text', 'json'],
+    describe: 'Messages as lines of text, or as one JSON object a line (/logger/format)',
+  },
+} as const satisfies Record<string, OptionSpec>;
+
+/** Options of `run` and `check`: they stand for keys of the configuration file, named in brackets, or override them. */
+export const VM_OPTIONS = {
+  kernel: {
+    type: 'string',
+    short: 'k',
+    value: 'FILE',
+    describe: 'Guest kernel: ELF vmlinux or bzImage (/boot-source/kernel_image_path)',
+  },
+  initrd: { type: 'string', short: 'i', value: 'FILE', describe: 'Initial RAM disk (/boot-source/initrd_path)' },
+  cmdline: { type: 'string', short: 'c', value: 'TEXT', describe: 'Kernel command line (/boot-source/boot_args)' },
+  memory: {
+    type: 'string',
+    short: 'm',
+    value: 'SIZE',
+    describe: 'Guest memory, as 256M or 2G (/machine-config/mem_size_mib)',
+  },
+  cpus: { type: 'string', value: 'N', describe: 'Number of vCPUs, 1 to 32 (/machine-config/vcpu_count)' },
+  smt: { type: 'boolean', describe: 'Announce two threads a core (/machine-config/smt)' },
+  'huge-pages': {
+    type: 'string',
+    value: 'KIND',
+    choices: ['None', 'Transparent', '2M'],
+    describe: 'None, Transparent or 2M (/machine-config/huge_pages)',
+  },
+  'cpu-template': {
+    type: 'string',
+    value: 'NAME',
+    choices: ['None', 'C3', 'T2', 'T2S', 'T2CL', 'T2A', 'V1N1'],
+    describe: 'Static CPU template (/machine-config/cpu_template)',
+  },
+  'track-dirty-pages': {
+    type: 'boolean',
+    describe: 'Record the pages that the guest writes (/machine-config/track_dirty_pages)',
+  },
+  serial: {
+    type: 'string',
+    value: 'stdio|none|FILE',
+    choices: ['stdio', 'none'],
+    describe: 'Where the serial port leads; stdio is the default (/serial)',
+  },
+  'log-path': { type: 'string', value: 'FILE', describe: 'Log here, not to standard error (/logger/log_path)' },
+  'log-level': {
+    type: 'string',
+    value: 'LEVEL',
+    choices: ['Off', 'Error', 'Warning', 'Info', 'Debug', 'Trace'],
+    describe: 'Off, Error, Warning, Info, Debug or Trace (/logger/level)',
+  },
+  id: { type: 'string', value: 'NAME', describe: 'Name of this instance, for the log' },
+} as const satisfies Record<string, OptionSpec> & Record<Exclude<keyof Overrides, 'log-format'>, OptionSpec>;
+
+type Values<T extends Record<string, OptionSpec>> = {
+  readonly [K in keyof T]?: (T[K]['type'] extends 'boolean' ? boolean : string) | undefined;
+};
+
+export type CommonOptions = Values<typeof COMMON_OPTIONS>;
+/** What `run` and `check` were given. `config`: the file, `-`, or undefined. */
+export type VmOptions = CommonOptions & Values<typeof VM_OPTIONS> & { readonly config?: string | undefined };
+
+/** The options that are keys of the configuration. `--quiet` and `--debug` are levels, which `--log-level` outweighs. */
+export function overridesOf(options: VmOptions): Overrides {
+  const { config: _config, id: _id, quiet, debug, ...overrides } = options;
+  const level = options['log-level'] ?? (quiet === true ? 'Error' : debug === true ? 'Debug' : undefined);
+  return { ...overrides, 'log-level': level };
+}

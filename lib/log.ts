@@ -1,0 +1,237 @@
+import { closeSync, constants, openSync, writeSync } from 'node:fs';
+import type { LogFormat, LoggerConfig, LogLevel } from './config/types.ts';
+import { ConfigError } from './errors.ts';
+
+const LEVELS: readonly LogLevel[] = ['Off', 'Error', 'Warning', 'Info', 'Debug', 'Trace'];
+/** Names of limited warnings are constants of the source; more of them would be a defect, and are not limited apart. */
+const MAX_LIMITED = 256;
+const LIMIT_INTERVAL_MS = 1000;
+const STDERR = 2;
+
+/** Where log lines go. A sink never throws and never blocks: `write` says whether the line was taken. */
+export interface LogSink {
+  write(line: string): boolean;
+  close(): void;
+}
+
+/** What is said in place of lines that a sink did not take. */
+const lostLines = (count: number) => `${count} lines of this log were lost: its output was full`;
+
+/**
+ * Writes to a descriptor without waiting for it. A line that it does not take (a full pipe, a full disk, a reader that
+ * went) is lost: the guest matters more.
+ */
+export class DescriptorSink implements LogSink {
+  readonly #fd: number;
+  readonly #owned: boolean;
+
+  constructor(fd: number, owned: boolean) {
+    this.#fd = fd;
+    this.#owned = owned;
+  }
+
+  write(line: string): boolean {
+    try {
+      writeSync(this.#fd, line);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  close(): void {
+    if (this.#owned) closeSync(this.#fd);
+  }
+}
+
+/** How often a limited warning came, and whether the last times were shown. */
+interface Limited {
+  readonly message: string;
+  readonly module: string | undefined;
+  count: number;
+  /** Since the line that was shown last. */
+  hidden: number;
+  shownAt: number;
+}
+
+interface Shared {
+  readonly sink: LogSink;
+  readonly config: LoggerConfig;
+  readonly id: string;
+  readonly level: number;
+  readonly limited: Map<string, Limited>;
+  lost: number;
+  timer: NodeJS.Timeout | undefined;
+}
+
+/**
+ * A levelled log, as text or as JSON lines; never on standard output. Messages are one line each.
+ *
+ * Text on standard error begins with `mvm:`, in a file with time and instance (Firecracker's format). JSON lines have `time`,
+ * `level`, `id`, `module`, `message`, and `repeated` where a limited warning stands for several.
+ */
+export class Log {
+  readonly #shared: Shared;
+  readonly #module: string | undefined;
+
+  private constructor(shared: Shared, module: string | undefined) {
+    this.#shared = shared;
+    this.#module = module;
+  }
+
+  /**
+   * @param id the instance's name
+   * @param sink default: what `config.path` names, or standard error
+   * @throws ConfigError when the file cannot be opened
+   */
+  static open(config: LoggerConfig, id: string, sink: LogSink = openSink(config.path)): Log {
+    const level = LEVELS.indexOf(config.level);
+    return new Log({ sink, config, id, level, limited: new Map(), lost: 0, timer: undefined }, undefined);
+  }
+
+  /** The same log, for one module; `module` of the configuration chooses by its name. */
+  child(module: string): Log {
+    return new Log(this.#shared, module);
+  }
+
+  /** Whether a line of this level would be shown: ask before a message that is dear to make. */
+  enabled(level: LogLevel): boolean {
+    const { config } = this.#shared;
+    if (LEVELS.indexOf(level) > this.#shared.level) return false;
+    return config.module === undefined || (this.#module ?? '').startsWith(config.module);
+  }
+
+  error(message: string): void {
+    this.#log('Error', message);
+  }
+
+  warn(message: string): void {
+    this.#log('Warning', message);
+  }
+
+  info(message: string): void {
+    this.#log('Info', message);
+  }
+
+  debug(message: string): void {
+    this.#log('Debug', message);
+  }
+
+  trace(message: string): void {
+    this.#log('Trace', message);
+  }
+
+  /**
+   * A warning that a guest can cause as often as it likes: it is counted each time, and shown at most once a second, then with
+   * how often it came. `message` must be a constant: it is also the name under which the warning is counted.
+   */
+  warnLimited(message: string): void {
+    const shared = this.#shared;
+    let limited = shared.limited.get(message);
+    const now = performance.now();
+    if (limited === undefined) {
+      limited = { message, module: this.#module, count: 0, hidden: 0, shownAt: now - LIMIT_INTERVAL_MS };
+      if (shared.limited.size < MAX_LIMITED) shared.limited.set(message, limited);
+    }
+    limited.count++;
+    limited.hidden++;
+    if (now - limited.shownAt >= LIMIT_INTERVAL_MS) this.#showLimited(limited, now);
+    else shared.timer ??= this.#startTimer();
+  }
+
+  /** How often each limited warning came. */
+  counts(): ReadonlyMap<string, number> {
+    return new Map([...this.#shared.limited].map(([message, { count }]) => [message, count]));
+  }
+
+  /** Shows what is still hidden, and closes the log's file. */
+  close(): void {
+    clearTimeout(this.#shared.timer);
+    this.#shared.timer = undefined;
+    this.#showHidden(Number.POSITIVE_INFINITY);
+    this.#shared.sink.close();
+  }
+
+  #startTimer(): NodeJS.Timeout {
+    const timer = setTimeout(() => {
+      this.#shared.timer = undefined;
+      if (this.#showHidden(performance.now())) this.#shared.timer = this.#startTimer();
+    }, LIMIT_INTERVAL_MS);
+    timer.unref();
+    return timer;
+  }
+
+  /** @returns whether some warnings are still too young to be shown */
+  #showHidden(now: number): boolean {
+    let waiting = false;
+    for (const limited of this.#shared.limited.values()) {
+      if (limited.hidden === 0) continue;
+      if (now - limited.shownAt >= LIMIT_INTERVAL_MS) this.#showLimited(limited, now);
+      else waiting = true;
+    }
+    return waiting;
+  }
+
+  #showLimited(limited: Limited, now: number): void {
+    const repeated = limited.hidden;
+    limited.hidden = 0;
+    limited.shownAt = now;
+    new Log(this.#shared, limited.module).#log('Warning', limited.message, repeated);
+  }
+
+  #log(level: LogLevel, message: string, repeated = 1): void {
+    if (!this.enabled(level)) return;
+    const shared = this.#shared;
+    if (shared.lost > 0) {
+      if (!shared.sink.write(this.#format('Warning', lostLines(shared.lost), 1))) {
+        shared.lost++;
+        return;
+      }
+      shared.lost = 0;
+    }
+    if (!shared.sink.write(this.#format(level, message, repeated))) shared.lost++;
+  }
+
+  #format(level: LogLevel, message: string, repeated: number): string {
+    const { config, id } = this.#shared;
+    const module = this.#module;
+    const time = new Date().toISOString();
+    if (config.format === 'json') {
+      return `${JSON.stringify({ time, level, id, module, message, ...(repeated > 1 ? { repeated } : {}) })}\n`;
+    }
+    const line = repeated > 1 ? `${oneLine(message)} (repeated ${repeated} times)` : oneLine(message);
+    const origin = config.showOrigin && module !== undefined ? module : undefined;
+    if (config.path === undefined) {
+      // On a terminal, warnings must say that they are ones, whatever show_level says.
+      const prefix = config.showLevel || level === 'Warning' || level === 'Error' ? `${level.toLowerCase()}: ` : '';
+      return `mvm: ${prefix}${origin === undefined ? '' : `${origin}: `}${line}\n`;
+    }
+    const tags = [id, ...(config.showLevel ? [level] : []), ...(origin === undefined ? [] : [origin])];
+    return `${time} [${tags.join(':')}] ${line}\n`;
+  }
+}
+
+/** A message must not forge another line, nor send escape sequences to a terminal. */
+function oneLine(message: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not get through
+  return message.replace(/[\x00-\x1f\x7f-\x9f\u2028\u2029]/g, (c) =>
+    c === '\n' ? ' ' : `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  );
+}
+
+function openSink(path: string | undefined): LogSink {
+  if (path === undefined) return new DescriptorSink(STDERR, false);
+  const { O_RDWR, O_CREAT, O_APPEND, O_NONBLOCK, O_NOCTTY } = constants;
+  try {
+    // Reading too, so that a named pipe without a reader can be opened (fifo(7)), as Firecracker does.
+    return new DescriptorSink(openSync(path, O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY, 0o600), true);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new ConfigError(`cannot open the log (${code})`, { where: path, cause: error });
+  }
+}
+
+/** The log's settings where there is no configuration yet. */
+export function defaultLogger(format: LogFormat = 'text', level: LogLevel = 'Warning'): LoggerConfig {
+  return { path: undefined, level, showLevel: false, showOrigin: false, module: undefined, format };
+}

@@ -1,0 +1,457 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { BUILT_SECTIONS } from '../../lib/config/built.ts';
+import { inspectConfig, type LoadOptions, loadConfig } from '../../lib/config/load.ts';
+import { ConfigProblems, problemToLine } from '../../lib/config/problems.ts';
+import { DEFAULT_CMDLINE, type VmConfig } from '../../lib/config/types.ts';
+import { ExitCode } from '../../lib/errors.ts';
+
+const fixtures = join(import.meta.dirname, '../../fixtures/configs');
+/** As if every section were built. */
+const everything = {
+  sections: Object.fromEntries(Object.keys(BUILT_SECTIONS).map((name) => [name, true])),
+  keys: [],
+};
+
+/** Writes `text` as vm.json into a directory of its own, and gives its problems as lines without the file's name. */
+async function problemsOf(t: ExecutionContext, text: string, options: LoadOptions = {}): Promise<string[]> {
+  const directory = temporaryDirectory(t);
+  writeFileSync(join(directory, 'vm.json'), text);
+  const { problems } = await inspectConfig({ file: 'vm.json', cwd: directory, ...options });
+  return problems.map((problem) => problemToLine(problem).replace(/^vm\.json:/, ''));
+}
+
+function temporaryDirectory(t: ExecutionContext): string {
+  const directory = mkdtempSync(join(tmpdir(), 'mvm-config-'));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  return directory;
+}
+
+test('a minimal file gets the defaults, and paths that begin at the file', async (t) => {
+  const config = await loadConfig({ file: join(fixtures, 'minimal.json'), cwd: '/' });
+  t.deepEqual(config, {
+    id: 'anonymous-instance',
+    boot: { kernelPath: join(fixtures, 'vmlinux'), initrdPath: undefined, cmdline: DEFAULT_CMDLINE },
+    machine: {
+      vcpuCount: 1,
+      memorySize: 128 * 2 ** 20,
+      smt: false,
+      cpuTemplate: 'None',
+      trackDirtyPages: false,
+      hugePages: 'None',
+    },
+    serial: { kind: 'stdio', rateLimiter: undefined },
+    logger: {
+      path: undefined,
+      level: 'Warning',
+      showLevel: false,
+      showOrigin: false,
+      module: undefined,
+      format: 'text',
+    },
+    cpu: undefined,
+    metrics: undefined,
+    drives: [],
+    networkInterfaces: [],
+    vsock: undefined,
+    entropy: undefined,
+    balloon: undefined,
+    mmds: undefined,
+    pmem: [],
+    memoryHotplug: undefined,
+  } satisfies VmConfig);
+});
+
+test('every key of Firecracker reaches the machine, in its units', async (t) => {
+  const config = await loadConfig({ file: join(fixtures, 'everything.json'), built: everything, id: 'vm-1' });
+  const bucket = (size: number, refillTime: number, oneTimeBurst = 0) => ({ size, refillTime, oneTimeBurst });
+  t.deepEqual(config, {
+    id: 'vm-1',
+    boot: {
+      kernelPath: '/boot/vmlinux',
+      initrdPath: join(fixtures, 'images/initramfs.cpio'),
+      cmdline: 'console=ttyS0',
+    },
+    machine: {
+      vcpuCount: 4,
+      memorySize: 512 * 2 ** 20,
+      smt: true,
+      cpuTemplate: 'T2',
+      trackDirtyPages: true,
+      hugePages: '2M',
+    },
+    serial: { kind: 'file', path: join(fixtures, 'console.log'), rateLimiter: bucket(65536, 1000, 131072) },
+    logger: {
+      path: join(fixtures, 'mvm.log'),
+      level: 'Warning',
+      showLevel: true,
+      showOrigin: true,
+      module: 'serial',
+      format: 'json',
+    },
+    cpu: {
+      addCapabilities: [121],
+      removeCapabilities: [56],
+      cpuid: [{ leaf: 7, subleaf: 0, flags: 1, registers: [{ register: 'ebx', mask: 0b1101, set: 0b0101 }] }],
+      msrs: [{ address: 266, mask: 0b1001n, set: 0b1000n }],
+    },
+    metrics: { path: join(fixtures, 'metrics.json') },
+    drives: [
+      {
+        id: 'rootfs',
+        isRoot: true,
+        partuuid: '0eaa91a0-01',
+        cacheType: 'Writeback',
+        backend: {
+          kind: 'file',
+          path: join(fixtures, 'rootfs.ext4'),
+          readOnly: true,
+          ioEngine: 'Async',
+          rateLimiter: { bandwidth: bucket(1048576, 100), ops: bucket(1000, 1000, 500) },
+        },
+      },
+      {
+        id: 'data',
+        isRoot: false,
+        partuuid: undefined,
+        cacheType: 'Unsafe',
+        backend: { kind: 'vhost-user', socketPath: join(fixtures, 'data.sock') },
+      },
+    ],
+    networkInterfaces: [
+      {
+        id: 'eth0',
+        hostDevName: 'tap0',
+        guestMac: '06:00:ac:10:00:02',
+        mtu: 1400,
+        rxRateLimiter: { bandwidth: bucket(10, 1), ops: undefined },
+        txRateLimiter: undefined,
+      },
+    ],
+    vsock: { guestCid: 3, udsPath: join(fixtures, 'vm.vsock') },
+    entropy: { rateLimiter: { bandwidth: bucket(1000, 100), ops: undefined } },
+    balloon: {
+      amount: 64 * 2 ** 20,
+      deflateOnOom: true,
+      statsPollingInterval: 5,
+      freePageHinting: true,
+      freePageReporting: true,
+    },
+    mmds: { version: 'V2', networkInterfaces: ['eth0'], ipv4Address: '169.254.170.2', imdsCompat: true },
+    pmem: [{ id: 'pmem0', path: join(fixtures, 'data.img'), isRoot: false, readOnly: true, rateLimiter: undefined }],
+    memoryHotplug: { totalSize: 2 ** 30, slotSize: 2 ** 28, blockSize: 2 ** 22 },
+  } satisfies VmConfig);
+});
+
+test('a file as Firecracker writes it, with null for what is left out, is read', async (t) => {
+  const config = await loadConfig({ file: join(fixtures, 'firecracker.json'), built: everything });
+  t.is(config.boot.initrdPath, undefined);
+  t.is(config.vsock, undefined);
+  t.deepEqual(config.networkInterfaces, []);
+  t.is(config.drives[0]!.backend.kind, 'file');
+});
+
+test('what is not built is refused by name, and null or an empty list is not a request for it', async (t) => {
+  const problems = await problemsOf(t, readFileSync(join(fixtures, 'everything.json'), 'utf8'), {
+    built: { sections: { drives: false, vsock: false }, keys: [{ path: ['machine-config', 'smt'], neutral: false }] },
+  });
+  t.deepEqual(
+    problems.map((line) => line.replace(/^\d+:\d+: /, '')),
+    [
+      '/machine-config/smt: this version of mvm cannot do it yet; leave it out or give false',
+      '/drives: this version of mvm cannot do it yet; leave it out',
+      '/vsock: this version of mvm cannot do it yet; leave it out',
+    ],
+  );
+  t.deepEqual(
+    await problemsOf(t, '{"boot-source": {"kernel_image_path": "k"}, "drives": [], "vsock": null}', {
+      built: { sections: { drives: false, vsock: false }, keys: [] },
+    }),
+    [],
+  );
+});
+
+test('every section that is not built is refused, on each way in', async (t) => {
+  for (const [name, isBuilt] of Object.entries(BUILT_SECTIONS)) {
+    const document = JSON.parse(readFileSync(join(fixtures, 'everything.json'), 'utf8')) as Record<string, unknown>;
+    const text = JSON.stringify({ 'boot-source': document['boot-source'], [name]: document[name] });
+    const problems = await problemsOf(t, text);
+    t.is(
+      problems.some((line) => line.includes(`/${name}: this version of mvm cannot do it yet`)),
+      !isBuilt,
+      name,
+    );
+  }
+});
+
+test('all problems come, in the order of the text, each with its place', async (t) => {
+  const text = `{
+  "boot-source": {
+    "kernel_image_path": "vmlinux",
+    "initrd": "x"
+  },
+  "machine-config": {
+    "vcpu_count": 33, "mem_size_mib": "1G",
+    "smt": null
+  },
+  "logger": [],
+  "serial": { "mode": "Stdio", "mode": "stdio" },
+  "drives": [{ "drive_id": "a b" }],
+  "vcpu_count": 2,
+  "nonsense-nonsense": {}
+}`;
+  t.deepEqual(await problemsOf(t, text, { built: everything }), [
+    '4:5: /boot-source/initrd: unknown key; did you mean "initrd_path"?',
+    '7:19: /machine-config/vcpu_count: must be at most 32, not 33',
+    '7:39: /machine-config/mem_size_mib: must be a number, not "1G"',
+    '10:13: /logger: must be an object, not an array',
+    '11:32: /serial/mode: this key was given before; keep one of them',
+    '12:14: /drives/0/is_root_device: is missing',
+    '12:28: /drives/0/drive_id: must be 1 to 64 letters, digits and "_", not "a b"',
+    '13:3: /vcpu_count: unknown key; it belongs in "machine-config"',
+    '14:3: /nonsense-nonsense: unknown key; known keys are boot-source, machine-config, serial, logger, cpu-config, drives, network-interfaces, vsock, entropy, balloon, metrics, mmds-config, pmem, memory-hotplug',
+  ]);
+});
+
+const KERNEL = '"boot-source": {"kernel_image_path": "k"}';
+const BAD: readonly (readonly [name: string, json: string, expected: readonly string[]])[] = [
+  ['no boot source', '{}', ['/boot-source: is missing']],
+  ['not an object', '[]', ['1:1: must be an object, not an array']],
+  ['null', 'null', ['1:1: must be an object, not null']],
+  ['no kernel', '{"boot-source": {}}', ['/boot-source/kernel_image_path: is missing']],
+  ['an empty path', '{"boot-source": {"kernel_image_path": ""}}', ['kernel_image_path: must not be empty']],
+  ['a path with NUL', '{"boot-source": {"kernel_image_path": "a\\u0000"}}', ['must not hold a NUL character']],
+  [
+    'a prototype’s key',
+    `{${KERNEL}, "constructor": 1, "__proto__": {}}`,
+    ['/constructor: unknown key', '/__proto__: unknown key'],
+  ],
+  ['no vCPU', `{${KERNEL}, "machine-config": {"vcpu_count": 0}}`, ['/vcpu_count: must be at least 1, not 0']],
+  ['33 vCPUs', `{${KERNEL}, "machine-config": {"vcpu_count": 33}}`, ['/vcpu_count: must be at most 32, not 33']],
+  ['half a vCPU', `{${KERNEL}, "machine-config": {"vcpu_count": 1.5}}`, ['must be a whole number, not 1.5']],
+  [
+    'odd vCPUs with SMT',
+    `{${KERNEL}, "machine-config": {"vcpu_count": 3, "smt": true}}`,
+    ['must be 1 or even with smt, not 3'],
+  ],
+  ['no memory', `{${KERNEL}, "machine-config": {"mem_size_mib": 0}}`, ['/mem_size_mib: must be at least 1, not 0']],
+  ['negative memory', `{${KERNEL}, "machine-config": {"mem_size_mib": -1}}`, ['must be at least 1, not -1']],
+  [
+    'odd memory in huge pages',
+    `{${KERNEL}, "machine-config": {"mem_size_mib": 5, "huge_pages": "2M"}}`,
+    ['must be even with huge_pages "2M", not 5'],
+  ],
+  [
+    'unknown huge pages',
+    `{${KERNEL}, "machine-config": {"huge_pages": "2m"}}`,
+    ['must be "None", "Transparent" or "2M", not "2m"; did you mean "2M"?'],
+  ],
+  [
+    'a level that is none',
+    `{${KERNEL}, "logger": {"level": "Loud"}}`,
+    ['must be one of Off, Error, Warning, Info, Debug and Trace, not "Loud"'],
+  ],
+  ['a file mode without a file', `{${KERNEL}, "serial": {"mode": "file"}}`, ['mode "file" needs serial_out_path']],
+  [
+    'a file for no output',
+    `{${KERNEL}, "serial": {"mode": "none", "serial_out_path": "x"}}`,
+    ['mode "none" has no use for serial_out_path'],
+  ],
+  [
+    'a drive of no kind',
+    `{${KERNEL}, "drives": [{"drive_id": "a", "is_root_device": false}]}`,
+    ['/drives/0: needs path_on_host or socket'],
+  ],
+  [
+    'a drive of both kinds',
+    `{${KERNEL}, "drives": [{"drive_id": "a", "is_root_device": false, "socket": "s", "path_on_host": "p", "io_engine": "Sync"}]}`,
+    ['/path_on_host: has no use with socket', '/io_engine: has no use with socket'],
+  ],
+  [
+    'two drives of one name',
+    `{${KERNEL}, "drives": [{"drive_id": "a", "is_root_device": false, "path_on_host": "p"}, {"drive_id": "a", "is_root_device": false, "path_on_host": "p"}]}`,
+    ['/drives/1/drive_id: "a" is taken by /drives/0'],
+  ],
+  [
+    'two root devices',
+    `{${KERNEL}, "drives": [{"drive_id": "a", "is_root_device": true, "path_on_host": "p"}], "pmem": [{"id": "b", "path_on_host": "p", "root_device": true}]}`,
+    ['/pmem/0/root_device: only one device can be the root device'],
+  ],
+  [
+    'a partition of no root',
+    `{${KERNEL}, "drives": [{"drive_id": "a", "is_root_device": false, "path_on_host": "p", "partuuid": "x"}]}`,
+    ['/partuuid: is for the root device only'],
+  ],
+  [
+    'two MACs that are one',
+    `{${KERNEL}, "network-interfaces": [{"iface_id": "a", "host_dev_name": "t0", "guest_mac": "06:00:AC:10:00:02"}, {"iface_id": "b", "host_dev_name": "t1", "guest_mac": "06:00:ac:10:00:02"}]}`,
+    ['/network-interfaces/1/guest_mac: "06:00:ac:10:00:02" is taken'],
+  ],
+  [
+    'a MAC that is none',
+    `{${KERNEL}, "network-interfaces": [{"iface_id": "a", "host_dev_name": "t0", "guest_mac": "6:0"}]}`,
+    ['must be a MAC address'],
+  ],
+  [
+    'a tap name too long',
+    `{${KERNEL}, "network-interfaces": [{"iface_id": "a", "host_dev_name": "abcdefghijklmnop"}]}`,
+    ['must be a network device name'],
+  ],
+  [
+    'an MMDS without its interface',
+    `{${KERNEL}, "mmds-config": {"network_interfaces": ["eth1"]}}`,
+    ['there is no network interface "eth1"'],
+  ],
+  [
+    'an MMDS with no interface',
+    `{${KERNEL}, "mmds-config": {"network_interfaces": []}}`,
+    ['must name at least one network interface'],
+  ],
+  [
+    'a reserved CID',
+    `{${KERNEL}, "vsock": {"guest_cid": 2, "uds_path": "x"}}`,
+    ['/guest_cid: must be at least 3, not 2'],
+  ],
+  ['a CID for any', `{${KERNEL}, "vsock": {"guest_cid": 4294967295, "uds_path": "x"}}`, ['must be at most 4294967294']],
+  [
+    'a balloon larger than memory',
+    `{${KERNEL}, "balloon": {"amount_mib": 129, "deflate_on_oom": false}}`,
+    ['must be at most the memory of 128 MiB, not 129'],
+  ],
+  [
+    'odd hotplug sizes',
+    `{${KERNEL}, "memory-hotplug": {"total_size_mib": 1000, "slot_size_mib": 129, "block_size_mib": 3}}`,
+    ['must be a multiple of slot_size_mib (129), not 1000', 'must be a power of two, not 3'],
+  ],
+  [
+    'a CPU template of the wrong type',
+    `{${KERNEL}, "cpu-config": 7}`,
+    ['/cpu-config: must be a string or an object, not 7'],
+  ],
+  [
+    'an unknown key in a CPU template',
+    `{${KERNEL}, "cpu-config": {"msr_modifier": []}}`,
+    ['/cpu-config/msr_modifier: unknown key; did you mean "msr_modifiers"?'],
+  ],
+  [
+    'a bad bitmap',
+    `{${KERNEL}, "cpu-config": {"msr_modifiers": [{"addr": "0x1", "bitmap": "0b2"}]}}`,
+    ['/bitmap: must be "0b" and up to 64 of 0, 1 and x, not "0b2"'],
+  ],
+];
+
+for (const [name, json, expected] of BAD) {
+  test(`bad configuration: ${name}`, async (t) => {
+    const problems = await problemsOf(t, json, { built: everything });
+    t.is(problems.length, expected.length, problems.join('\n'));
+    for (const part of expected)
+      t.true(
+        problems.some((line) => line.includes(part)),
+        `${part} in ${problems.join('\n')}`,
+      );
+  });
+}
+
+test('a CPU template is read from the file that cpu-config names', async (t) => {
+  const directory = temporaryDirectory(t);
+  mkdirSync(join(directory, 'cpu'));
+  writeFileSync(join(directory, 'vm.json'), `{${KERNEL}, "cpu-config": "cpu/template.json"}`);
+  const options = { file: join(directory, 'vm.json'), built: everything };
+  const line = async () => (await inspectConfig(options)).problems.map(problemToLine);
+  t.deepEqual(await line(), ['cpu/template.json: there is no such file']);
+  writeFileSync(join(directory, 'cpu/template.json'), '{"msr_modifiers": [{"addr": "0x10a", "bitmp": "0b1"}]}');
+  t.deepEqual(await line(), [
+    'cpu/template.json:1:20: /msr_modifiers/0/bitmap: is missing',
+    'cpu/template.json:1:38: /msr_modifiers/0/bitmp: unknown key; did you mean "bitmap"?',
+  ]);
+  writeFileSync(join(directory, 'cpu/template.json'), '{"msr_modifiers": [{"addr": "0x10a", "bitmap": "0b1x"}]}');
+  t.deepEqual((await loadConfig(options)).cpu?.msrs, [{ address: 0x10a, mask: 0b10n, set: 0b10n }]);
+});
+
+test('options override the file’s keys, their paths begin at the working directory, and mistakes in them name them', async (t) => {
+  const file = join(fixtures, 'linux.json');
+  const config = await loadConfig({
+    file,
+    cwd: '/elsewhere',
+    overrides: {
+      kernel: 'k',
+      cmdline: 'quiet',
+      memory: '1G',
+      cpus: '4',
+      'huge-pages': 'None',
+      serial: 'out.log',
+      'log-level': 'debug',
+      'log-format': 'json',
+    },
+  });
+  t.deepEqual(config.boot, {
+    kernelPath: '/elsewhere/k',
+    initrdPath: join(fixtures, 'initramfs.cpio.gz'),
+    cmdline: 'quiet',
+  });
+  t.is(config.machine.memorySize, 2 ** 30);
+  t.is(config.machine.vcpuCount, 4);
+  t.is(config.machine.hugePages, 'None');
+  t.deepEqual(config.serial, { kind: 'file', path: '/elsewhere/out.log', rateLimiter: undefined });
+  t.is(config.logger.level, 'Debug');
+  t.is(config.logger.format, 'json');
+  t.true(config.logger.showLevel, 'of the file, still');
+
+  const error = await t.throwsAsync(
+    loadConfig({ file, overrides: { memory: '1.5K', cpus: '0', 'huge-pages': 'None', 'log-level': 'x' }, id: 'a b' }),
+    { instanceOf: ConfigProblems },
+  );
+  t.is(error.exitCode, ExitCode.Usage);
+  t.deepEqual(error.problems.map(problemToLine), [
+    '--memory: 1.5K is not a multiple of 1 MiB; give it as 256M or 2G',
+    '--id: must be 1 to 64 letters, digits and "-", not "a b"',
+    '--cpus: must be at least 1, not 0',
+    '--log-level: must be one of Off, Error, Warning, Info, Debug and Trace, not "x"',
+  ]);
+});
+
+test('options alone describe a machine', async (t) => {
+  const config = await loadConfig({ cwd: '/', overrides: { kernel: 'k', initrd: 'i', serial: 'none' } });
+  t.deepEqual(config.boot, { kernelPath: '/k', initrdPath: '/i', cmdline: DEFAULT_CMDLINE });
+  t.deepEqual(config.serial, { kind: 'none' });
+  const error = await t.throwsAsync(loadConfig({ overrides: { memory: '1G' } }), { instanceOf: ConfigProblems });
+  t.is(error.toLine(), '--kernel: is missing; give it, or a configuration file');
+  t.is(error.exitCode, ExitCode.Usage);
+});
+
+test('an option that replaces the file’s wrong value mends it', async (t) => {
+  const json = `{${KERNEL}, "machine-config": {"vcpu_count": 99}, "serial": {"mode": "file"}}`;
+  t.is((await problemsOf(t, json)).length, 2);
+  t.deepEqual(await problemsOf(t, json, { overrides: { cpus: '1', serial: 'stdio' } }), []);
+});
+
+test('a file that cannot be read or is no text is refused in one line', async (t) => {
+  const directory = temporaryDirectory(t);
+  writeFileSync(join(directory, 'utf16'), Buffer.from('\ufeff{}', 'utf16le'));
+  writeFileSync(join(directory, 'bom.json'), `\ufeff{${KERNEL}}`);
+  const line = async (file: string) => (await inspectConfig({ file, cwd: directory })).problems.map(problemToLine);
+  t.deepEqual(await line('none.json'), ['none.json: there is no such file']);
+  t.deepEqual(await line('.'), ['.: is a directory, not a file']);
+  t.deepEqual(await line('bom.json/x'), ['bom.json/x: a part of the path is not a directory']);
+  t.deepEqual(await line('/dev/zero'), ['/dev/zero: has more than 4 MiB: it is no configuration']);
+  t.deepEqual(await line('utf16'), ['utf16: is not a text in UTF-8']);
+  t.deepEqual(await line('bom.json'), []);
+});
+
+test('where there are problems, what remains is there for further checks', async (t) => {
+  const directory = temporaryDirectory(t);
+  writeFileSync(
+    join(directory, 'vm.json'),
+    `{${KERNEL}, "machine-config": {"vcpu_count": 99, "mem_size_mib": 7}, "drives": [{}], "x": 1}`,
+  );
+  const inspection = await inspectConfig({ file: 'vm.json', cwd: directory, built: everything });
+  t.is(inspection.problems.length, 4);
+  t.is(inspection.config?.boot.kernelPath, join(directory, 'k'));
+  t.is(inspection.config?.machine.memorySize, 7 * 2 ** 20);
+  t.is(inspection.config?.machine.vcpuCount, 1);
+  const more = await inspection.withMore([{ path: ['boot-source', 'kernel_image_path'], message: 'is strange' }]);
+  t.is(problemToLine(more[0]!), 'vm.json:1:39: /boot-source/kernel_image_path: is strange');
+  t.is(more.length, 5);
+});
