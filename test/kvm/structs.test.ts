@@ -1,5 +1,6 @@
 import test from 'ava';
 import * as capabilities from '../../lib/kvm/capabilities.ts';
+import * as paravirt from '../../lib/kvm/cpuid/paravirt.ts';
 import * as exits from '../../lib/kvm/exits.ts';
 import * as ioctls from '../../lib/kvm/ioctls.ts';
 import * as structs from '../../lib/kvm/structs.ts';
@@ -44,6 +45,12 @@ test('every constant and ioctl number is the kernel’s', (t) => {
   }
   t.true(Object.keys(all).length > 220);
   compareWithC(t, { headers: HEADERS, constants: all });
+});
+
+test('KVM’s CPUID leaves and their bits are those of its header', (t) => {
+  const { TIMING_LEAF: _t, APIC_BUS_KHZ: _a, ...constants } = constantsOf(paravirt);
+  t.is(Object.keys(constants).length, 19);
+  compareWithC(t, { headers: ['asm/kvm_para.h'], constants });
 });
 
 test('what the headers may lack has the numbers of Linux 6.8', (t) => {
