@@ -31,5 +31,7 @@ export const KVM_TSS_ADDRESS = 0xfffb_d000;
 
 /** Extended BIOS data area: the end of conventional memory. The MP floating pointer and the ACPI RSDP lie below 1 MiB. */
 export const EBDA_START = 0x9_fc00;
+/** Video RAM on a PC. Backed by RAM here, but outside the guest's map of usable memory. */
+export const VIDEO_RAM_START = 0xa_0000;
 export const BIOS_ROM_START = 0xe_0000;
 export const HIGH_RAM_START = MIB;

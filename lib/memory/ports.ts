@@ -16,9 +16,11 @@ export const I8042_COMMAND_PORT = 0x64;
 export const I8042_KEYBOARD_IRQ = 1;
 export const I8042_AUX_IRQ = 12;
 
-/** MC146818 index and data. Not emulated: the FADT says so (`IAPC_BOOT_ARCH.CMOS RTC Not Present`). */
+/** MC146818 index and data. Where there is none, the FADT says so (`IAPC_BOOT_ARCH`, CMOS RTC Not Present). */
 export const CMOS_INDEX_PORT = 0x70;
 export const CMOS_DATA_PORT = 0x71;
+/** The index of the century in CMOS RAM: the FADT's `CENTURY`. */
+export const CMOS_CENTURY_INDEX = 0x32;
 
 /** pvpanic's one byte: bits of `PVPANIC_*` (Linux: include/uapi/misc/pvpanic.h). A read gives the bits that are supported. */
 export const PVPANIC_PORT = 0x505;
