@@ -1,5 +1,6 @@
-import { MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PROT_EXEC, PROT_READ, PROT_WRITE } from '../ffi/constants.ts';
-import { bindCall, call } from '../ffi/libc.ts';
+import { writeSync } from 'node:fs';
+import { MAP_PRIVATE, PROT_EXEC, PROT_READ } from '../ffi/constants.ts';
+import { bindCall, call, tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
 import { MACHINE_CODE } from './machine-code.ts';
 import { ROUTINES, type Routine } from './routines.ts';
@@ -7,38 +8,48 @@ import { ROUTINES, type Routine } from './routines.ts';
 const PAGE_SIZE = 4096;
 /** Each routine starts on a cache line. */
 const CODE_ALIGNMENT = 64;
+const SYS_memfd_create = 319;
+const MFD_CLOEXEC = 1;
 /** `pthread_once_t` not yet run. */
 const PTHREAD_ONCE_INIT = 0;
 
 /** The routines that are called with a block of parameters, which the routine finds by the quadword behind its code. */
 export type CallableRoutine = Exclude<Routine, 'vcpu' | 'signal'>;
 
-/** mvm's machine code in one executable page (see the .S files): writable only until it is complete. */
+/**
+ * mvm's machine code in one executable page (see the .S files), which is never writable.
+ *
+ * The page is a mapping of its own, not one over a SharedArrayBuffer: those lie in the C heap, which node frees and uses
+ * again while it ends, when a page that cannot be written kills it.
+ */
 export class NativeCode {
-  readonly #page: NativeBuffer;
+  readonly #address: number;
   readonly #offsets = new Map<Routine, number>();
 
   /** @param blocks host addresses of the parameter blocks of the callable routines */
   constructor(blocks: Record<CallableRoutine, number>) {
-    // A mapping of its own over the buffer: the allocator's pages around it stay as they are.
-    this.#page = new NativeBuffer(PAGE_SIZE, PAGE_SIZE);
-    const { address } = this.#page;
-    const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
-    call('mmap', 'map a page for machine code', address, PAGE_SIZE, PROT_READ | PROT_WRITE, flags, -1, 0);
+    const page = Buffer.alloc(PAGE_SIZE);
     let offset = 0;
     for (const routine of ROUTINES) {
-      const code = Buffer.from(MACHINE_CODE[routine], 'hex');
-      this.#page.bytes.set(code, offset);
-      if (routine in blocks) this.#page.setNumber64(offset + code.length - 8, blocks[routine as CallableRoutine]);
+      const end = offset + page.write(MACHINE_CODE[routine], offset, 'hex');
+      if (routine in blocks) page.writeBigUInt64LE(BigInt(blocks[routine as CallableRoutine]), end - 8);
       this.#offsets.set(routine, offset);
-      offset = Math.ceil((offset + code.length) / CODE_ALIGNMENT) * CODE_ALIGNMENT;
+      offset = Math.ceil(end / CODE_ALIGNMENT) * CODE_ALIGNMENT;
     }
-    call('mprotect', 'make machine code executable', address, PAGE_SIZE, PROT_READ | PROT_EXEC);
+    const name = new NativeBuffer(8);
+    const fd = call('syscall', 'make a page of machine code', SYS_memfd_create, name.address, MFD_CLOEXEC, 0, 0, 0, 0);
+    name.release();
+    try {
+      writeSync(fd, page);
+      this.#address = call('mmap', 'map machine code', 0, PAGE_SIZE, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+    } finally {
+      tryCall('close', fd);
+    }
   }
 
   /** The host address of a routine's first instruction. */
   addressOf(routine: Routine): number {
-    return this.#page.address + (this.#offsets.get(routine) as number);
+    return this.#address + (this.#offsets.get(routine) as number);
   }
 }
 
