@@ -61,7 +61,10 @@ function group9(insn: Instruction, cpu: CpuContext): number {
   const extension = insn.reg & 7;
   if (insn.isMemory && extension === 1 && insn.rexW) return compareExchange16b(insn, cpu);
   if (insn.lock) undefinedOpcode();
-  if (!insn.isMemory) return extension === 7 && insn.prefix === Prefix.F3 ? rdpid(insn, cpu) : unknown();
+  if (!insn.isMemory) {
+    if (extension < 6) undefinedOpcode();
+    return extension === 7 && insn.prefix === Prefix.F3 ? rdpid(insn, cpu) : unknown();
+  }
   if (insn.prefix !== Prefix.None) return unknown();
   switch (extension) {
     case 3:

@@ -115,16 +115,18 @@ function push(state: ExtendedState, value: bigint): void {
   fsw = (fsw & ~FSW_TOP) | (top << FSW_TOP_SHIFT);
   view.setUint16(XSAVE_FSW, summarize(fsw, control), true);
   view.setUint8(XSAVE_FTW, view.getUint8(XSAVE_FTW) | (1 << top));
-  // ST(0) to ST(7) are kept in this order, whatever TOP is: a push moves all of them.
-  for (let i = 7; i > 0; i--) {
-    state.image.copyWithin(
-      XSAVE_ST + i * REGISTER_SIZE,
-      XSAVE_ST + (i - 1) * REGISTER_SIZE,
-      XSAVE_ST + i * REGISTER_SIZE - 6,
-    );
-  }
+  rotate(state, 7);
   if (full) writeExtended(view, 0xffff, 0xc000_0000_0000_0000n);
   else writeInteger(view, value);
+}
+
+/** The image keeps ST(0) to ST(7) in this order, whatever TOP is: makes what was ST(`by`) ST(0), and so on. */
+function rotate({ image }: ExtendedState, by: number): void {
+  const before = image.slice(XSAVE_ST, XSAVE_ST + 8 * REGISTER_SIZE);
+  for (let i = 0; i < 8; i++) {
+    const from = ((i + by) & 7) * REGISTER_SIZE;
+    image.set(before.subarray(from, from + REGISTER_SIZE), XSAVE_ST + i * REGISTER_SIZE);
+  }
 }
 
 function writeInteger(view: DataView, value: bigint): void {
@@ -147,13 +149,17 @@ function writeExtended(view: DataView, signAndExponent: number, significand: big
   view.setUint16(XSAVE_ST + 8, signAndExponent, true);
 }
 
-/** `emms`. Intel SDM vol. 2, EMMS. */
+/** `emms`: empties all registers, and like every MMX instruction sets TOP to 0. Intel SDM vol. 3, table 12-2. */
 function emms(_insn: Instruction, cpu: CpuContext): number {
   if ((cpu.cr0 & CR0_EM) !== 0) undefinedOpcode();
   checkAvailable(cpu);
   const state = cpu.extendedState();
   checkPending(state);
   state.view.setUint8(XSAVE_FTW, 0);
+  const fsw = state.view.getUint16(XSAVE_FSW, true);
+  state.view.setUint16(XSAVE_FSW, fsw & ~FSW_TOP, true);
+  // The registers stay where they are; ST(0) is now the first of them.
+  rotate(state, (8 - ((fsw & FSW_TOP) >> FSW_TOP_SHIFT)) & 7);
   markInUse(state, XFEATURE_X87);
   return Effect.ExtendedState;
 }

@@ -1,5 +1,5 @@
 import { operandAddress } from './address.ts';
-import { CR0_TS, CR4_OSXSAVE, XSAVE_EXTENDED_REGION } from './control.ts';
+import { CR0_TS, CR4_OSXSAVE, XFEATURE_PKRU_NUMBER, XSAVE_EXTENDED_REGION } from './control.ts';
 import { deviceNotAvailable, generalProtection, Unsupported, undefinedOpcode } from './faults.ts';
 import type { Instruction } from './instruction.ts';
 import { Gpr } from './registers.ts';
@@ -76,7 +76,9 @@ export function forEachComponent(
 ): void {
   for (let i = FIRST_EXTENDED; i < COMPONENTS; i++) {
     if (((features >>> i) & 1) === 0) continue;
-    const { offset, size } = componentOf(cpu, i);
+    const { offset } = componentOf(cpu, i);
+    // PKRU has 8 bytes of which 4 are reserved: processors leave those as they are in memory.
+    const size = i === XFEATURE_PKRU_NUMBER ? 4 : componentOf(cpu, i).size;
     if (offset + size > state.image.length) throw new Unsupported(`KVM does not show state component ${i}`);
     visit(i, state.image.subarray(offset, offset + size));
   }

@@ -7,12 +7,13 @@ import { instructionCase } from './support/encode.ts';
 import { aboutProcessor } from './support/native.ts';
 import { segment, type TestCpu } from './support/test-cpu.ts';
 
+const about = aboutProcessor();
 const INT3 = Uint8Array.of(0xcc);
 const INT_80 = Uint8Array.of(0xcd, 0x80);
 
 /** A vCPU in the kernel, with gates for all vectors at `gates` (guest-physical 0x50000). */
 function kernelCpu(): { cpu: TestCpu; gates: number } {
-  const { cpu } = new Stage(aboutProcessor());
+  const { cpu } = new Stage(about);
   cpu.cpl = 0;
   cpu.registers.rip = 0x1000n;
   cpu.registers.flags = 2;

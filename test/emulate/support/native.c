@@ -52,7 +52,7 @@ struct response {
 
 struct about {
   uint32_t fpu_length, xcr0;
-  uint32_t leaf1_ecx, leaf7_ebx, leaf7_ecx, extended1_ecx, xsave1_eax, vendor_ebx;
+  uint32_t leaf1_ecx, leaf7_ebx, leaf7_ecx, extended1_ecx, padding, xsave1_eax, vendor_ebx, mxcsr_mask;
   struct { uint32_t size, offset, flags, padding; } components[32];
 };
 
@@ -182,6 +182,9 @@ static void describe(void) {
       __cpuid_count(0xd, i, about.components[i].size, about.components[i].offset, about.components[i].flags, d);
     }
   }
+  static uint8_t area[512] __attribute__((aligned(16)));
+  __asm__ volatile("fxsave %0" : "=m"(area));
+  memcpy(&about.mxcsr_mask, area + 28, 4);
   write_all(&about, sizeof about);
 }
 

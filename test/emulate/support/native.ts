@@ -49,6 +49,7 @@ export interface NativeAbout {
   readonly extended1Ecx: number;
   readonly xsave1Eax: number;
   readonly isIntel: boolean;
+  readonly mxcsrMask: number;
   readonly components: readonly { readonly size: number; readonly offset: number; readonly flags: number }[];
 }
 
@@ -59,7 +60,8 @@ export interface NativeRun {
 
 const REQUEST_SIZE = 192;
 const RESPONSE_SIZE = 176;
-const ABOUT_SIZE = 32 + 32 * 16;
+const ABOUT_HEAD = 40;
+const ABOUT_SIZE = ABOUT_HEAD + 32 * 16;
 const GENU = 0x756e_6547;
 const FLAGS = '-O1 -Wall -Werror -Wno-unused-parameter -ffreestanding -nostdlib -static -fno-stack-protector'.split(
   ' ',
@@ -107,12 +109,13 @@ function parse(output: Buffer, count: number): NativeRun {
     leaf7Ebx: output.readUInt32LE(12),
     leaf7Ecx: output.readUInt32LE(16),
     extended1Ecx: output.readUInt32LE(20),
-    xsave1Eax: output.readUInt32LE(24),
-    isIntel: output.readUInt32LE(28) === GENU,
+    xsave1Eax: output.readUInt32LE(28),
+    isIntel: output.readUInt32LE(32) === GENU,
+    mxcsrMask: output.readUInt32LE(36),
     components: Array.from({ length: 32 }, (_, i) => ({
-      size: output.readUInt32LE(32 + i * 16),
-      offset: output.readUInt32LE(36 + i * 16),
-      flags: output.readUInt32LE(40 + i * 16),
+      size: output.readUInt32LE(ABOUT_HEAD + i * 16),
+      offset: output.readUInt32LE(ABOUT_HEAD + 4 + i * 16),
+      flags: output.readUInt32LE(ABOUT_HEAD + 8 + i * 16),
     })),
   };
   const results: NativeResult[] = [];
