@@ -14,6 +14,7 @@ export const MAP_PRIVATE = 0x02;
 export const MAP_FIXED = 0x10;
 export const MAP_ANONYMOUS = 0x20;
 export const MAP_NORESERVE = 0x4000;
+export const MAP_POPULATE = 0x8000;
 export const MAP_HUGETLB = 0x4_0000;
 export const MAP_HUGE_2MB = 21 << 26;
 export const MADV_HUGEPAGE = 14;
@@ -35,14 +36,42 @@ export const EPOLLET = 0x8000_0000;
 
 export const FUTEX_WAKE_PRIVATE = 129;
 
+export const CLOCK_MONOTONIC = 1;
+export const TFD_CLOEXEC = O_CLOEXEC;
+export const TFD_NONBLOCK = O_NONBLOCK;
+
+/** Open file description locks, fcntl(2). */
+export const F_OFD_SETLK = 37;
+export const F_RDLCK = 0;
+export const F_WRLCK = 1;
+
+export const FALLOC_FL_KEEP_SIZE = 0x01;
+export const FALLOC_FL_PUNCH_HOLE = 0x02;
+export const FALLOC_FL_ZERO_RANGE = 0x10;
+
 export const EINTR = 4;
 export const EAGAIN = 11;
 export const EPERM = 1;
+export const EACCES = 13;
+export const EBUSY = 16;
 export const EEXIST = 17;
+export const EINVAL = 22;
+export const ENOSYS = 38;
+export const EOPNOTSUPP = 95;
 
 /** System call numbers, for the calls that are made without libc. */
 export const SYS_read = 0;
 export const SYS_write = 1;
 export const SYS_ioctl = 16;
+export const SYS_pread64 = 17;
+export const SYS_pwrite64 = 18;
+export const SYS_fdatasync = 75;
 export const SYS_futex = 202;
 export const SYS_epoll_wait = 232;
+export const SYS_fallocate = 285;
+export const SYS_timerfd_settime = 286;
+export const SYS_preadv = 295;
+export const SYS_pwritev = 296;
+export const SYS_io_uring_setup = 425;
+export const SYS_io_uring_enter = 426;
+export const SYS_io_uring_register = 427;

@@ -39,6 +39,7 @@ const declarations = {
   tcgetattr: [I32, I32, I64],
   tcsetattr: [I32, I32, I32, I64],
   tcgetpgrp: [I32, I32],
+  timerfd_create: [I32, I32, I32],
   uv_backend_fd: [I32, I64],
   uv_backend_timeout: [I32, I64],
   uv_default_loop: [I64],

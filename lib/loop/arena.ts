@@ -28,6 +28,7 @@ export class NativeArena {
   readonly #cas16: NativeRoutine;
   readonly #words: Int32Array;
   #count = 0;
+  #batch = 0;
 
   constructor() {
     this.memory = new NativeBuffer(ARENA_SIZE, 64);
@@ -43,8 +44,28 @@ export class NativeArena {
     this.#words = new Int32Array(this.memory.buffer, this.memory.base, ARENA_SIZE / 4);
   }
 
+  /** How many more system calls fit before the next `submit`. */
+  get room(): number {
+    return CALLS_PER_BATCH - this.#count;
+  }
+
+  /** Which batch is being queued: changes with each `submit`. */
+  get batch(): number {
+    return this.#batch;
+  }
+
+  /**
+   * Queues a system call whose result nobody reads, such as an interrupt. It is made with the next `submit`, which the event loop
+   * does each time that it has looked at its pollers and descriptors. Allocates nothing.
+   */
+  post(number: number, a0: number, a1 = 0, a2 = 0, a3 = 0, a4 = 0, a5 = 0): void {
+    if (this.#count === CALLS_PER_BATCH) this.submit();
+    this.queue(number, a0, a1, a2, a3, a4, a5);
+  }
+
   /**
    * Queues a system call for the next `submit`. Arguments are integers below 2⁵³. Allocates nothing.
+   * What is queued for its result is to be submitted before anything else uses the arena.
    * @returns its place in the batch, for `result`
    * @throws RangeError when the batch is full (`CALLS_PER_BATCH`)
    */
@@ -68,6 +89,7 @@ export class NativeArena {
     if (this.#count === 0) return;
     this.#words[0] = this.#count;
     this.#count = 0;
+    this.#batch = (this.#batch + 1) & 0x3fff_ffff;
     this.#calls.run();
   }
 
@@ -77,8 +99,9 @@ export class NativeArena {
     return this.#words[word + 1]! * 0x1_0000_0000 + (this.#words[word]! >>> 0);
   }
 
-  /** One system call at once: its result, or -errno. Must not be mixed with a batch that is being queued. */
+  /** One system call at once, after those that are queued: its result, or -errno. */
   invoke(number: number, a0: number, a1 = 0, a2 = 0, a3 = 0): number {
+    if (this.#count === CALLS_PER_BATCH) this.submit();
     const index = this.queue(number, a0, a1, a2, a3);
     this.submit();
     return this.result(index);

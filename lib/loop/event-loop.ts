@@ -19,6 +19,10 @@ import { EPOLL_EVENT_SIZE, MAX_EVENTS, NativeArena } from './arena.ts';
 export interface Poller {
   /** Does what there is to do. @returns whether there was anything */
   poll(): boolean;
+  /** The loop is about to sleep: from now on descriptors must announce work. @returns whether there is some already */
+  listen?(): boolean;
+  /** The loop is awake again: descriptors need announce nothing. */
+  ignore?(): void;
 }
 
 /** A file descriptor that the loop looks after. */
@@ -200,8 +204,14 @@ export class EventLoop {
   /** Announces sleep, looks once more, and blocks. @returns false where the last look found work, so that it did not block */
   #sleep(): boolean {
     Atomics.store(this.#sleepingWord, 0, 1);
-    const found = this.#poll();
-    if (!found) this.#wait(-1);
+    let found = this.#poll();
+    if (!found) {
+      for (let i = 0; i < this.#pollers.length; i++) {
+        if (this.#pollers[i]!.listen?.()) found = true;
+      }
+      if (!found) this.#wait(-1);
+      for (let i = 0; i < this.#pollers.length; i++) this.#pollers[i]!.ignore?.();
+    }
     Atomics.store(this.#sleepingWord, 0, 0);
     return !found;
   }
@@ -211,6 +221,7 @@ export class EventLoop {
     for (let i = 0; i < this.#pollers.length; i++) {
       if (this.#pollers[i]!.poll()) found = true;
     }
+    this.arena.submit();
     return found;
   }
 
@@ -231,6 +242,7 @@ export class EventLoop {
       if (slot === UV_EVENT) node = true;
       else this.#handlers[slot]?.(this.#words[word]!);
     }
+    this.arena.submit();
     while (this.#retired.length > 0) this.#freeSlots.push(this.#retired.pop()!);
     return node;
   }
