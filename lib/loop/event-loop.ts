@@ -159,6 +159,7 @@ export class EventLoop {
   /** Runs until `stop`. @throws whatever a poller or handler threw */
   async run(): Promise<void> {
     this.#running = true;
+    this.#failure = undefined;
     await new Promise<void>((resolve) => {
       this.#finish = resolve;
       setImmediate(this.#turn);

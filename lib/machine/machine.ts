@@ -1,0 +1,230 @@
+import { MmioBus } from '../../devices/mmio-bus.ts';
+import { PortBus } from '../../devices/port-bus.ts';
+import { loadGuest } from '../boot/boot.ts';
+import type { MachineDevices } from '../boot/devices.ts';
+import type { VmConfig } from '../config/types.ts';
+import { GuestError } from '../errors.ts';
+import {
+  KVM_EXIT_FAIL_ENTRY,
+  KVM_EXIT_INTERNAL_ERROR,
+  KVM_EXIT_SHUTDOWN,
+  KVM_EXIT_SYSTEM_EVENT,
+  KVM_SYSTEM_EVENT_CRASH,
+  KVM_SYSTEM_EVENT_RESET,
+  KVM_SYSTEM_EVENT_SHUTDOWN,
+} from '../kvm/exits.ts';
+import { Kvm } from '../kvm/kvm.ts';
+import { kvm_run } from '../kvm/structs.ts';
+import type { Vm } from '../kvm/vm.ts';
+import type { Log } from '../log.ts';
+import type { EventLoop } from '../loop/event-loop.ts';
+import { HostMemory } from '../memory/host-memory.ts';
+import { InstructionCompleter } from '../vcpu/completion.ts';
+import { installKickSignal } from '../vcpu/kick-signal.ts';
+import { VcpuRunner } from '../vcpu/runner.ts';
+import { VcpuThread } from '../vcpu/thread.ts';
+import type { Ending } from './ending.ts';
+import { addIsaDevices, type IsaDevices, type SerialEnds } from './isa-devices.ts';
+import { createVcpus } from './vcpus.ts';
+
+/** A panicking kernel has this long, in milliseconds, to print the rest and reset by itself. */
+const PANIC_GRACE_MS = 1000;
+
+/**
+ * A virtual machine: guest memory, devices and vCPUs, in one event loop.
+ *
+ * The order of making matters: memory slots that come after KVM_CREATE_IRQCHIP wait for an SRCU grace period, 5 to 11 ms.
+ */
+export class Machine {
+  readonly memory: HostMemory;
+  readonly ports: PortBus;
+  readonly mmio: MmioBus;
+  readonly isa: IsaDevices;
+  readonly #config: VmConfig;
+  readonly #log: Log;
+  readonly #loop: EventLoop;
+  readonly #kvm: Kvm;
+  readonly #vm: Vm;
+  /** What is still to be done, with the loop running, between the guest's end and the loop's. */
+  beforeStop: (ending: Ending | undefined) => Promise<void> = async () => {};
+  #runner: VcpuRunner | undefined;
+  #completers: InstructionCompleter[] = [];
+  #panicking = false;
+  #ending: Ending | undefined;
+  #failure: unknown;
+
+  /**
+   * Makes the machine's memory, interrupt controllers and devices; `load` follows.
+   *
+   * @param serialEnds the host's end of the serial port; undefined: the guest has none
+   * @throws MvmError where the host does not allow it
+   */
+  constructor(config: VmConfig, log: Log, loop: EventLoop, serialEnds: SerialEnds | undefined) {
+    this.#config = config;
+    this.#log = log;
+    this.#loop = loop;
+    this.#kvm = new Kvm();
+    this.#vm = this.#kvm.createVm();
+    this.memory = new HostMemory(config.machine.memorySize, config.machine.hugePages);
+    for (const [slot, region] of this.memory.guest.regions.entries()) {
+      this.#vm.setMemoryRegion(slot, region, this.memory.addressOf(region.offset));
+    }
+    this.#vm.reserveIntelPages();
+    this.#vm.createIrqchip();
+    this.#vm.createPit2();
+
+    const unclaimed = log.child('bus');
+    this.ports = new PortBus((port, _size, write) =>
+      unclaimed.debug(`nothing answers at port 0x${port.toString(16)} (${write ? 'write' : 'read'})`),
+    );
+    this.mmio = new MmioBus((address, _size, write) =>
+      unclaimed.debug(`nothing answers at address 0x${address.toString(16)} (${write ? 'write' : 'read'})`),
+    );
+    this.isa = addIsaDevices(
+      this.ports,
+      this.#vm,
+      loop.arena,
+      serialEnds,
+      (ending) => this.end(ending),
+      () => this.#panicked(),
+    );
+    const { serial } = this.isa;
+    if (serial !== undefined) loop.beforeSleep(() => serial.settle());
+  }
+
+  /**
+   * Loads the guest and makes its vCPUs, each standing at its first instruction.
+   * @throws ConfigError where kernel, initrd or command line do not fit
+   */
+  async load(): Promise<void> {
+    const { boot, machine, cpu } = this.#config;
+    const devices: MachineDevices = {
+      serial: this.isa.serial !== undefined,
+      i8042: true,
+      pvpanic: true,
+      rtc: true,
+      virtioMmio: [],
+    };
+    const guest = await loadGuest({
+      memory: this.memory.guest,
+      kernel: { path: boot.kernelPath },
+      initrd: boot.initrdPath === undefined ? undefined : { path: boot.initrdPath },
+      bootArgs: boot.cmdline,
+      vcpuCount: machine.vcpuCount,
+      devices,
+      acpi: true,
+    });
+    const { vcpus, facts } = createVcpus(this.#kvm, this.#vm, machine, cpu?.cpuid, guest.cpu);
+    const { arena } = this.#loop;
+    installKickSignal(arena.code.addressOf('signal'));
+    this.#completers = vcpus.map((vcpu) => new InstructionCompleter(vcpu, this.memory, arena, facts));
+    const threads = vcpus.map((vcpu) => new VcpuThread(vcpu, this.#loop));
+    for (const thread of threads) thread.start();
+    this.#runner = new VcpuRunner(threads, this.#loop, this.ports, this.mmio, (thread, reason) =>
+      this.#handleExit(thread, reason),
+    );
+  }
+
+  /** Runs the guest until it ends. @throws GuestError where it crashed; what a device or the host threw */
+  async run(): Promise<Ending> {
+    this.#runner?.resume();
+    try {
+      await this.#loop.run();
+    } catch (error) {
+      // A device or the host failed. The loop goes on for as long as it takes to stop the guest and to bring out what it printed.
+      this.fail(error);
+      await this.#loop.run();
+    }
+    if (this.#failure !== undefined) throw this.#failure;
+    return this.#ending ?? { kind: 'stopped' };
+  }
+
+  /** Stops the guest for good; the first reason counts. */
+  end(ending: Ending): void {
+    if (this.#ending !== undefined || this.#failure !== undefined) return;
+    // A kernel that resets because it panicked has panicked.
+    this.#ending = this.#panicking && ending.kind === 'reset' ? { kind: 'panic' } : ending;
+    this.#halt();
+  }
+
+  /** Stops the guest for good because of an error, which `run` then throws. */
+  fail(error: unknown): void {
+    if (this.#ending === undefined) this.#failure ??= error;
+    this.#halt();
+  }
+
+  /** Brings all vCPUs to a standstill; their registers are then complete. */
+  async pause(): Promise<void> {
+    await this.#runner?.pause();
+  }
+
+  resume(): void {
+    if (this.#ending === undefined && this.#failure === undefined) this.#runner?.resume();
+  }
+
+  /** Guest exits that reached mvm, and instructions that it completed. */
+  get counters() {
+    return {
+      exits: this.#runner?.exits ?? 0,
+      completed: this.#completers.reduce((sum, { completed }) => sum + completed, 0),
+      unclaimedPorts: this.ports.unclaimed.reads + this.ports.unclaimed.writes,
+      unclaimedAddresses: this.mmio.unclaimed.reads + this.mmio.unclaimed.writes,
+    };
+  }
+
+  #halt(): void {
+    void this.#windDown();
+  }
+
+  async #windDown(): Promise<void> {
+    try {
+      await this.#runner?.pause();
+      this.#runner?.join();
+      await this.beforeStop(this.#ending);
+    } catch (error) {
+      this.#failure ??= error;
+    }
+    this.#loop.stop();
+  }
+
+  #panicked(): void {
+    this.#log.warn("the guest's kernel panicked");
+    this.#panicking = true;
+    setTimeout(() => this.end({ kind: 'panic' }), PANIC_GRACE_MS);
+  }
+
+  #handleExit(thread: VcpuThread, reason: number): boolean {
+    const { view } = thread.vcpu.run;
+    try {
+      switch (reason) {
+        case KVM_EXIT_INTERNAL_ERROR:
+          this.#completers[thread.vcpu.id]!.complete();
+          return true;
+        case KVM_EXIT_SHUTDOWN:
+          this.end({ kind: 'triple-fault', rip: thread.vcpu.getRegs().rip });
+          return false;
+        case KVM_EXIT_SYSTEM_EVENT:
+          this.#systemEvent(kvm_run.get(view, 'system_event.type'));
+          return false;
+        case KVM_EXIT_FAIL_ENTRY: {
+          const code = kvm_run.get(view, 'fail_entry.hardware_entry_failure_reason');
+          throw new GuestError(`the processor refused to enter the guest (reason 0x${code.toString(16)})`);
+        }
+        default:
+          throw new GuestError(
+            `vCPU ${thread.vcpu.id} left the guest for a reason that mvm does not handle (${reason})`,
+          );
+      }
+    } catch (error) {
+      this.fail(error);
+      return false;
+    }
+  }
+
+  #systemEvent(type: number): void {
+    if (type === KVM_SYSTEM_EVENT_SHUTDOWN) this.end({ kind: 'power-off' });
+    else if (type === KVM_SYSTEM_EVENT_RESET) this.end({ kind: 'reset' });
+    else if (type === KVM_SYSTEM_EVENT_CRASH) this.end({ kind: 'panic' });
+    else throw new GuestError(`KVM reported a system event that mvm does not handle (${type})`);
+  }
+}
