@@ -17,17 +17,16 @@ const PROBABILITY_INIT = 1024;
 const BIT_MODEL_TOTAL = 2048;
 const MOVE_BITS = 5;
 
+/** Of the low and of the middle tree. */
 const LEN_LOW_BITS = 3;
-const LEN_MID_BITS = 3;
 const LEN_HIGH_BITS = 8;
 const MATCH_MIN_LEN = 2;
 
-/** Offsets in a length coder's probabilities. */
+/** Offsets in a length coder's probabilities; there are two choices. */
 const LEN_CHOICE = 0;
-const LEN_CHOICE2 = 1;
 const LEN_LOW = 2;
 const LEN_MID = LEN_LOW + (POS_STATES_MAX << LEN_LOW_BITS);
-const LEN_HIGH = LEN_MID + (POS_STATES_MAX << LEN_MID_BITS);
+const LEN_HIGH = LEN_MID + (POS_STATES_MAX << LEN_LOW_BITS);
 const LEN_CODER_SIZE = LEN_HIGH + (1 << LEN_HIGH_BITS);
 
 const LEN_TO_POS_STATES = 4;
@@ -40,10 +39,9 @@ const ALIGN_BITS = 4;
 /** Offsets in the one array of probabilities. */
 const IS_MATCH = 0;
 const IS_REP = IS_MATCH + STATES * POS_STATES_MAX;
+/** Three tables: is it rep0, rep1, rep2. */
 const IS_REP_G0 = IS_REP + STATES;
-const IS_REP_G1 = IS_REP_G0 + STATES;
-const IS_REP_G2 = IS_REP_G1 + STATES;
-const IS_REP0_LONG = IS_REP_G2 + STATES;
+const IS_REP0_LONG = IS_REP_G0 + 3 * STATES;
 const POS_SLOT = IS_REP0_LONG + STATES * POS_STATES_MAX;
 const POS_SPECIAL = POS_SLOT + (LEN_TO_POS_STATES << POS_SLOT_BITS);
 const POS_ALIGN = POS_SPECIAL + FULL_DISTANCES;
@@ -165,52 +163,30 @@ export class LzmaDecoder {
         const previous = position > 0 ? output[target - 1]! : 0;
         const literal = LITERAL + LITERAL_CODER_SIZE * (((position & lpMask) << lc) + (previous >> (8 - lc)));
         let symbol = 1;
-        if (state >= LITERAL_STATES) {
-          // After a match, the byte that the match would have gone on with guides the coder until a bit differs from it.
-          let matchByte = output[target - rep0 - 1]! << 1;
-          let offset = 0x100;
-          while (symbol < 0x100) {
-            if (range >>> 24 === 0) {
-              range <<= 8;
-              code = (code << 8) | input[source++]!;
-            }
-            const matchBit = matchByte & offset;
-            index = literal + offset + matchBit + symbol;
-            p = probs[index]!;
-            bound = Math.imul(range >>> 11, p);
-            if (code >>> 0 < bound >>> 0) {
-              range = bound;
-              probs[index] = p + ((BIT_MODEL_TOTAL - p) >> MOVE_BITS);
-              symbol <<= 1;
-              offset &= ~matchBit;
-            } else {
-              range = (range - bound) | 0;
-              code = (code - bound) | 0;
-              probs[index] = p - (p >> MOVE_BITS);
-              symbol = (symbol << 1) | 1;
-              offset &= matchBit;
-            }
-            matchByte <<= 1;
+        // After a match, the byte that the match would have gone on with guides the coder until a bit differs from it.
+        let offset = state >= LITERAL_STATES ? 0x100 : 0;
+        let matchByte = offset === 0 ? 0 : output[target - rep0 - 1]! << 1;
+        while (symbol < 0x100) {
+          if (range >>> 24 === 0) {
+            range <<= 8;
+            code = (code << 8) | input[source++]!;
           }
-        } else {
-          while (symbol < 0x100) {
-            if (range >>> 24 === 0) {
-              range <<= 8;
-              code = (code << 8) | input[source++]!;
-            }
-            index = literal + symbol;
-            p = probs[index]!;
-            bound = Math.imul(range >>> 11, p);
-            if (code >>> 0 < bound >>> 0) {
-              range = bound;
-              probs[index] = p + ((BIT_MODEL_TOTAL - p) >> MOVE_BITS);
-              symbol <<= 1;
-            } else {
-              range = (range - bound) | 0;
-              code = (code - bound) | 0;
-              probs[index] = p - (p >> MOVE_BITS);
-              symbol = (symbol << 1) | 1;
-            }
+          const matchBit = matchByte & offset;
+          matchByte <<= 1;
+          index = literal + offset + matchBit + symbol;
+          p = probs[index]!;
+          bound = Math.imul(range >>> 11, p);
+          if (code >>> 0 < bound >>> 0) {
+            range = bound;
+            probs[index] = p + ((BIT_MODEL_TOTAL - p) >> MOVE_BITS);
+            symbol <<= 1;
+            offset &= ~matchBit;
+          } else {
+            range = (range - bound) | 0;
+            code = (code - bound) | 0;
+            probs[index] = p - (p >> MOVE_BITS);
+            symbol = (symbol << 1) | 1;
+            offset &= matchBit;
           }
         }
         output[target++] = symbol;
@@ -242,16 +218,26 @@ export class LzmaDecoder {
         probs[index] = p - (p >> MOVE_BITS);
         if (position === 0) corrupt('a match reaches before its dictionary');
         lengthCoder = REP_LEN;
-        if (range >>> 24 === 0) {
-          range <<= 8;
-          code = (code << 8) | input[source++]!;
+        // Which of the four last distances: a 1 each time it is not this one.
+        let rep = 0;
+        for (; rep < 3; rep++) {
+          if (range >>> 24 === 0) {
+            range <<= 8;
+            code = (code << 8) | input[source++]!;
+          }
+          index = IS_REP_G0 + rep * STATES + state;
+          p = probs[index]!;
+          bound = Math.imul(range >>> 11, p);
+          if (code >>> 0 < bound >>> 0) {
+            range = bound;
+            probs[index] = p + ((BIT_MODEL_TOTAL - p) >> MOVE_BITS);
+            break;
+          }
+          range = (range - bound) | 0;
+          code = (code - bound) | 0;
+          probs[index] = p - (p >> MOVE_BITS);
         }
-        index = IS_REP_G0 + state;
-        p = probs[index]!;
-        bound = Math.imul(range >>> 11, p);
-        if (code >>> 0 < bound >>> 0) {
-          range = bound;
-          probs[index] = p + ((BIT_MODEL_TOTAL - p) >> MOVE_BITS);
+        if (rep === 0) {
           if (range >>> 24 === 0) {
             range <<= 8;
             code = (code << 8) | input[source++]!;
@@ -260,7 +246,7 @@ export class LzmaDecoder {
           p = probs[index]!;
           bound = Math.imul(range >>> 11, p);
           if (code >>> 0 < bound >>> 0) {
-            // A short rep: one byte from rep0.
+            // A short rep: one byte.
             range = bound;
             probs[index] = p + ((BIT_MODEL_TOTAL - p) >> MOVE_BITS);
             state = state < LITERAL_STATES ? 9 : 11;
@@ -272,88 +258,38 @@ export class LzmaDecoder {
           code = (code - bound) | 0;
           probs[index] = p - (p >> MOVE_BITS);
         } else {
-          range = (range - bound) | 0;
-          code = (code - bound) | 0;
-          probs[index] = p - (p >> MOVE_BITS);
-          if (range >>> 24 === 0) {
-            range <<= 8;
-            code = (code << 8) | input[source++]!;
-          }
-          index = IS_REP_G1 + state;
-          p = probs[index]!;
-          bound = Math.imul(range >>> 11, p);
-          let distance = rep1;
-          if (code >>> 0 < bound >>> 0) {
-            range = bound;
-            probs[index] = p + ((BIT_MODEL_TOTAL - p) >> MOVE_BITS);
-          } else {
-            range = (range - bound) | 0;
-            code = (code - bound) | 0;
-            probs[index] = p - (p >> MOVE_BITS);
-            if (range >>> 24 === 0) {
-              range <<= 8;
-              code = (code << 8) | input[source++]!;
-            }
-            index = IS_REP_G2 + state;
-            p = probs[index]!;
-            bound = Math.imul(range >>> 11, p);
-            if (code >>> 0 < bound >>> 0) {
-              range = bound;
-              probs[index] = p + ((BIT_MODEL_TOTAL - p) >> MOVE_BITS);
-              distance = rep2;
-            } else {
-              range = (range - bound) | 0;
-              code = (code - bound) | 0;
-              probs[index] = p - (p >> MOVE_BITS);
-              distance = rep3;
-              rep3 = rep2;
-            }
-            rep2 = rep1;
-          }
+          const distance = rep === 1 ? rep1 : rep === 2 ? rep2 : rep3;
+          if (rep === 3) rep3 = rep2;
+          if (rep >= 2) rep2 = rep1;
           rep1 = rep0;
           rep0 = distance;
         }
       }
 
-      // The length: two choices name one of three trees.
-      let tree = lengthCoder + LEN_LOW + (posState << LEN_LOW_BITS);
-      let treeSize = 1 << LEN_LOW_BITS;
-      let length = MATCH_MIN_LEN;
-      if (range >>> 24 === 0) {
-        range <<= 8;
-        code = (code << 8) | input[source++]!;
-      }
-      index = lengthCoder + LEN_CHOICE;
-      p = probs[index]!;
-      bound = Math.imul(range >>> 11, p);
-      if (code >>> 0 < bound >>> 0) {
-        range = bound;
-        probs[index] = p + ((BIT_MODEL_TOTAL - p) >> MOVE_BITS);
-      } else {
-        range = (range - bound) | 0;
-        code = (code - bound) | 0;
-        probs[index] = p - (p >> MOVE_BITS);
+      // The length: up to two choices name one of three trees.
+      let choice = 0;
+      for (; choice < 2; choice++) {
         if (range >>> 24 === 0) {
           range <<= 8;
           code = (code << 8) | input[source++]!;
         }
-        index = lengthCoder + LEN_CHOICE2;
+        index = lengthCoder + LEN_CHOICE + choice;
         p = probs[index]!;
         bound = Math.imul(range >>> 11, p);
         if (code >>> 0 < bound >>> 0) {
           range = bound;
           probs[index] = p + ((BIT_MODEL_TOTAL - p) >> MOVE_BITS);
-          tree = lengthCoder + LEN_MID + (posState << LEN_MID_BITS);
-          length += 1 << LEN_LOW_BITS;
-        } else {
-          range = (range - bound) | 0;
-          code = (code - bound) | 0;
-          probs[index] = p - (p >> MOVE_BITS);
-          tree = lengthCoder + LEN_HIGH;
-          treeSize = 1 << LEN_HIGH_BITS;
-          length += (1 << LEN_LOW_BITS) + (1 << LEN_MID_BITS);
+          break;
         }
+        range = (range - bound) | 0;
+        code = (code - bound) | 0;
+        probs[index] = p - (p >> MOVE_BITS);
       }
+      // Low and middle trees are of one size: 8 lengths for each position state.
+      let tree =
+        lengthCoder + (choice === 2 ? LEN_HIGH : LEN_LOW + choice * (LEN_MID - LEN_LOW) + (posState << LEN_LOW_BITS));
+      const treeSize = choice === 2 ? 1 << LEN_HIGH_BITS : 1 << LEN_LOW_BITS;
+      let length = MATCH_MIN_LEN + (choice << LEN_LOW_BITS);
       let symbol = 1;
       while (symbol < treeSize) {
         if (range >>> 24 === 0) {
