@@ -43,8 +43,8 @@ try {
       'import.meta.filename': '__filename',
       'import.meta.dirname': '__dirname',
       'import.meta.main': 'false',
-      // yargs derives the folder of its translations from it; there is none, and its texts stay English.
-      'import.meta.url': '"file:///mvm"',
+      // yargs derives the folder of its translations from it: /proc/locales, which nobody can make. Its texts stay English.
+      'import.meta.url': '"file:///proc/-/-/mvm"',
       MVM_VERSION: JSON.stringify(version),
     },
     logLevel: 'warning',

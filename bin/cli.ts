@@ -1,5 +1,6 @@
 import yargs, { type Argv, type Options } from 'yargs';
 import { nearest } from '../lib/config/nearest.ts';
+import { STDIN } from '../lib/config/read-text.ts';
 import { ExitCode } from '../lib/errors.ts';
 import { writeStdout } from '../lib/output/stdout.ts';
 import { COMMON_OPTIONS, type OptionSpec, VM_OPTIONS, type VmOptions } from './options.ts';
@@ -48,6 +49,17 @@ export async function runCommandLine(commandLine: readonly string[]): Promise<nu
   }
   if (action === undefined) throw new UsageError('no command was given', { hint: 'see mvm --help' });
   return await action();
+}
+
+/** How yargs reads the arguments of `run` or `check`. @throws UsageError */
+export async function parseVmCommand(args: readonly string[]): Promise<VmOptions> {
+  const parser = await createParser(args, () => {});
+  return await new Promise((resolve, reject) => {
+    parser.parse([...args], {}, (error: Error | undefined, argv: object) => {
+      if (error) reject(error);
+      else resolve(pickVmOptions(argv));
+    });
+  });
 }
 
 async function createParser(args: readonly string[], choose: (action: Action) => void): Promise<Argv> {
@@ -170,7 +182,9 @@ Looks at what mvm needs or can use of this host, and says what each means and wh
 /** What `run` and `check` take, without aliases and whatever else yargs adds. */
 function pickVmOptions(argv: object): VmOptions {
   const names = [...Object.keys(COMMON_OPTIONS), ...Object.keys(VM_OPTIONS), 'config'];
-  return Object.fromEntries(Object.entries(argv).filter(([name]) => names.includes(name)));
+  const options: VmOptions = Object.fromEntries(Object.entries(argv).filter(([name]) => names.includes(name)));
+  // yargs makes an empty text of a lone "-" where a positional argument is meant.
+  return options.config === '' ? { ...options, config: STDIN } : options;
 }
 
 /** yargs chooses the completion script's language by $SHELL; here it may be named. @returns the arguments without its name */

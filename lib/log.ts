@@ -24,6 +24,8 @@ const lostLines = (count: number) => `${count} lines of this log were lost: its 
 export class DescriptorSink implements LogSink {
   readonly #fd: number;
   readonly #owned: boolean;
+  /** Whether only a part of the last line was taken. */
+  #isTorn = false;
 
   constructor(fd: number, owned: boolean) {
     this.#fd = fd;
@@ -31,9 +33,10 @@ export class DescriptorSink implements LogSink {
   }
 
   write(line: string): boolean {
+    const bytes = Buffer.from(this.#isTorn ? `\n${line}` : line);
     try {
-      writeSync(this.#fd, line);
-      return true;
+      this.#isTorn = writeSync(this.#fd, bytes) < bytes.length;
+      return !this.#isTorn;
     } catch {
       return false;
     }

@@ -7,11 +7,9 @@ import { catchSignals, signalExitCode } from '../signals.ts';
 
 /** `mvm run`: boots the machine that a file and options describe. @returns mvm's exit code */
 export async function run(options: VmOptions): Promise<number> {
-  // Loaded while the configuration is read; what it needs to say about the host comes after what the user got wrong.
-  const machine = import('../../lib/machine/run.ts');
   const config = await loadConfig({ file: options.config, overrides: overridesOf(options), id: options.id });
   checkMemorySize(config.machine);
-  const { runMachine } = await machine;
+  const { runMachine } = await import('../../lib/machine/run.ts');
   const log = Log.open(config.logger, config.id);
   const signals = catchSignals();
   try {

@@ -27,7 +27,6 @@ export const BUILT_SECTIONS: Readonly<Record<SectionName, boolean>> = {
 export const UNBUILT_KEYS: readonly { readonly path: JsonPath; readonly neutral: unknown }[] = [
   { path: ['machine-config', 'cpu_template'], neutral: 'None' },
   { path: ['machine-config', 'track_dirty_pages'], neutral: false },
-  { path: ['serial', 'rate_limiter'], neutral: undefined },
 ];
 
 /** Problems for everything in `document` that asks for what this version cannot do. */
@@ -51,7 +50,7 @@ export function findUnbuilt(
       path,
       atKey: true,
       message: 'this version of mvm cannot do it yet',
-      hint: neutral === undefined ? 'leave it out' : `leave it out or give ${JSON.stringify(neutral)}`,
+      hint: `leave it out or give ${JSON.stringify(neutral)}`,
     });
   }
   return problems;

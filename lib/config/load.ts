@@ -16,7 +16,7 @@ import { applyOverrides, type Overrides } from './overrides.ts';
 import { ConfigProblems, type PathProblem, type Problem } from './problems.ts';
 import { readText, STDIN } from './read-text.ts';
 import type { FileConfig } from './schema.ts';
-import { type CpuTemplateFile, CpuTemplateSchema } from './schema-cpu.ts';
+import type { CpuTemplateFile } from './schema-cpu.ts';
 import type { VmConfig } from './types.ts';
 import { validate, validateConfig } from './validate.ts';
 
@@ -75,8 +75,8 @@ export async function inspectConfig(options: LoadOptions): Promise<Inspection> {
     optionProblems.push({ kind: 'usage', where: '--id', message });
   }
 
-  const validation = validateConfig(document);
-  const file = validation.value ?? prune(document, validation.problems);
+  const validation = await validateConfig(document);
+  const file = validation.value ?? (await prune(document, validation.problems));
   pathProblems.push(...validation.problems);
   pathProblems.push(
     ...findUnbuilt(document, options.built?.sections ?? BUILT_SECTIONS, options.built?.keys ?? UNBUILT_KEYS),
@@ -222,7 +222,7 @@ function missingOption(path: JsonPath, where: string, message: string): Problem 
  * What is left of `document` without the parts that are wrong: whatever is below the problems' paths goes, and then what
  * needs it. For checks that go on after the first problems.
  */
-function prune(document: unknown, problems: readonly PathProblem[]): FileConfig | undefined {
+async function prune(document: unknown, problems: readonly PathProblem[]): Promise<FileConfig | undefined> {
   if (!isObject(document)) return undefined;
   const copy = structuredClone(document);
   let rest = problems;
@@ -235,7 +235,7 @@ function prune(document: unknown, problems: readonly PathProblem[]): FileConfig 
       if (target.length === 0) return undefined;
       remove(copy, target);
     }
-    const validation = validateConfig(copy);
+    const validation = await validateConfig(copy);
     if (validation.value !== undefined) return validation.value;
     rest = validation.problems;
   }
@@ -257,7 +257,8 @@ async function readCpuTemplate(
 ): Promise<{ value?: CpuTemplateFile | undefined; problems: readonly Problem[] }> {
   const read = await readDocument(file, baseDirectory);
   if ('problem' in read) return { problems: [read.problem] };
-  const { value, problems } = validate(CpuTemplateSchema, read.document);
+  const { CpuTemplateSchema } = await import('./schema-cpu.ts');
+  const { value, problems } = await validate(CpuTemplateSchema, read.document);
   return { value, problems: inOrder(await new Places(read.source, new Map()).locateAll(problems)) };
 }
 

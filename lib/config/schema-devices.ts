@@ -162,3 +162,11 @@ export const memoryHotplug = v.strictObject({
     2,
   ),
 });
+
+export const metrics = v.strictObject({
+  metrics_path: path({
+    title: 'Metrics file',
+    description: 'A file or named pipe for JSON lines.',
+    examples: ['metrics.json'],
+  }),
+});
