@@ -53,6 +53,7 @@ export const EINTR = 4;
 export const EAGAIN = 11;
 export const EPERM = 1;
 export const EACCES = 13;
+export const EFAULT = 14;
 export const EBUSY = 16;
 export const EEXIST = 17;
 export const EINVAL = 22;

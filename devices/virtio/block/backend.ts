@@ -11,13 +11,15 @@ export interface BlockListener {
 /**
  * What holds a block device's data.
  *
- * Requests begin in any order and number up to the queue's size, and end in any order, each told to `listener` under its tag, be it
+ * Requests begin in any order and number up to `depth` at a time, and end in any order, each told to `listener` under its tag, be it
  * during `submit`, `drain`, or at any other time outside the device's own calls. Buffers are given as segments `from` up to `to` of
  * a chain, and noted before the call returns: the chain is filled again at once. Positions and lengths are in bytes, and inside
  * the disk.
  */
 export interface BlockBackend {
   listener: BlockListener | undefined;
+  /** Requests that may be in flight. */
+  readonly depth: number;
   /** Sectors of 512 bytes. */
   readonly sectors: number;
   readonly readOnly: boolean;

@@ -73,6 +73,9 @@ export class BlockDevice implements VirtioDevice, BlockListener {
   readonly #types = new Uint8Array(BLOCK_QUEUE_SIZE).fill(IDLE);
   readonly #lengths = new Float64Array(BLOCK_QUEUE_SIZE);
   readonly #statuses = new Float64Array(BLOCK_QUEUE_SIZE);
+  #inFlight = 0;
+  /** The queue waits for requests in flight to end. */
+  #full = false;
 
   constructor(backend: BlockBackend, options: BlockOptions) {
     this.name = `drive "${options.id}"`;
@@ -115,7 +118,7 @@ export class BlockDevice implements VirtioDevice, BlockListener {
   /** Requests in flight end in the old queue, before the driver can take its memory back. */
   resetQueue(): void {
     this.#backend.drain();
-    this.#types.fill(IDLE);
+    this.#full = false;
   }
 
   /** Waits until nothing is in flight: before a snapshot, or before the disk changes. */
@@ -139,7 +142,14 @@ export class BlockDevice implements VirtioDevice, BlockListener {
     const chain = this.#chain!;
     this.metrics.queue_event_count++;
     // No more than a queue's worth at once: the guest may add buffers as fast as they are taken.
-    for (let left = queue.size; left > 0 && queue.pop(chain); left--) {
+    for (let left = queue.size; left > 0; left--) {
+      if (this.#inFlight === this.#backend.depth) {
+        this.metrics.io_engine_throttled_events++;
+        this.#full = true;
+        queue.watched = false;
+        break;
+      }
+      if (!queue.pop(chain)) break;
       if (this.#begin(queue, chain)) continue;
       queue.unpop();
       queue.watched = false;
@@ -177,6 +187,10 @@ export class BlockDevice implements VirtioDevice, BlockListener {
   }
 
   completed(): void {
+    if (this.#full && this.#inFlight < this.#backend.depth) {
+      this.#full = false;
+      this.#queue!.watched = true;
+    }
     if (this.#queue?.publish()) this.#host?.interrupt(0);
   }
 
@@ -206,6 +220,7 @@ export class BlockDevice implements VirtioDevice, BlockListener {
       this.metrics.rate_limiter_throttled_events++;
       return false;
     }
+    this.#inFlight++;
     this.#types[tag] = type;
     this.#lengths[tag] = length;
     this.#statuses[tag] = status;
@@ -268,6 +283,7 @@ export class BlockDevice implements VirtioDevice, BlockListener {
 
   /** Answers a request. @param written bytes of data for the driver, before the status */
   #finish(tag: number, status: number, written: number): void {
+    this.#inFlight--;
     this.#types[tag] = IDLE;
     this.#host!.memory.bytes[this.#statuses[tag]!] = status;
     this.#queue!.push(tag, written + 1);

@@ -13,6 +13,8 @@ export class BlockMetrics {
   invalid_reqs_count = 0;
   /** Requests that the host could not carry out. */
   execute_fails = 0;
+  /** Times that a queue had to wait because as many requests were in flight as the backend can have. */
+  io_engine_throttled_events = 0;
   rate_limiter_throttled_events = 0;
   /** Times that a limiter let the queue go on. */
   rate_limiter_event_count = 0;

@@ -349,6 +349,34 @@ test('a limiter holds the queue, and no request is lost or done twice', (t) => {
   t.deepEqual(disk.bytes.subarray(4 * 512, 9 * 512), pattern(5 * 512, 4));
 });
 
+test('no more requests are in flight than the disk can have, and none is lost', (t) => {
+  const { driver, disk, device } = blockFixture('mmio', { disk: new MemoryDisk(1 << 20, { slow: true }) });
+  disk.depth = 2;
+  driver.start({ features: BLOCK_FEATURES });
+  const requests = [0, 1, 2, 3, 4].map((i) => driver.write(i, pattern(512, i)));
+  t.true(driver.core.poll());
+  t.is(disk.pending.length, 2);
+  t.false(driver.core.poll(), 'it does not spin meanwhile');
+  disk.finish(1);
+  t.true(driver.core.poll());
+  t.is(disk.pending.length, 2);
+  t.is(device.metrics.io_engine_throttled_events, 2);
+  for (let i = 0; i < 5; i++) {
+    disk.drain();
+    driver.core.poll();
+  }
+  t.deepEqual(
+    requests.map((request) => driver.status(request)),
+    [0, 0, 0, 0, 0],
+  );
+  t.is(driver.ring().collect().length, 5);
+  for (let i = 0; i < 3; i++) driver.flush();
+  driver.core.poll();
+  driver.start({ features: BLOCK_FEATURES });
+  driver.flush();
+  t.true(driver.core.poll(), 'a reset frees a queue that waits');
+});
+
 test('a reset frees a queue that waits for its limiter', (t) => {
   const limiter = new CountingLimiter(0);
   const { driver } = blockFixture('mmio', { limiter });

@@ -12,6 +12,7 @@ interface Pending {
  */
 export class MemoryDisk implements BlockBackend {
   listener: BlockListener | undefined;
+  depth = 256;
   readonly bytes: Uint8Array;
   readonly sectors: number;
   readonly blockSize = 512;

@@ -1,0 +1,118 @@
+import type { BlockBackend, BlockListener } from '../../devices/virtio/block/backend.ts';
+import type { DescriptorChain } from '../../devices/virtio/chain.ts';
+import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE } from '../ffi/constants.ts';
+import {
+  IORING_FSYNC_DATASYNC,
+  IORING_OP_FALLOCATE,
+  IORING_OP_FSYNC,
+  IORING_OP_READ,
+  IORING_OP_READV,
+  IORING_OP_WRITE,
+  IORING_OP_WRITEV,
+} from '../uring/layout.ts';
+import type { IoUring, UringOwner } from '../uring/ring.ts';
+import type { DiskImage } from './image.ts';
+import { IoVectors } from './io-vectors.ts';
+
+/** Requests that one engine has in flight at most: a queue's worth. */
+const MAX_DEPTH = 256;
+
+/** Firecracker's `Async` engine: requests go through an io_uring that drives share, and end in any order. */
+export class AsyncEngine implements BlockBackend, UringOwner {
+  listener: BlockListener | undefined;
+  readonly depth: number;
+  readonly sectors: number;
+  readonly readOnly: boolean;
+  readonly blockSize: number;
+  readonly canDiscard: boolean;
+  readonly canWriteZeroes: boolean;
+  readonly #ring: IoUring;
+  readonly #vectors: IoVectors;
+  readonly #file: number;
+  readonly #owner: number;
+  #inFlight = 0;
+
+  /**
+   * @param ring has room left; as much of it is taken as is of use
+   * @param guest host address of `GuestMemory.buffer`'s first byte
+   */
+  constructor(image: DiskImage, ring: IoUring, guest: number) {
+    this.sectors = image.sectors;
+    this.readOnly = image.readOnly;
+    this.blockSize = image.blockSize;
+    this.canDiscard = image.canPunchHoles;
+    this.canWriteZeroes = image.canPunchHoles;
+    this.#ring = ring;
+    this.#vectors = new IoVectors(guest);
+    this.depth = Math.min(MAX_DEPTH, ring.room);
+    this.#owner = ring.reserve(this, this.depth);
+    this.#file = ring.registerFile(image.fd);
+  }
+
+  read(tag: number, position: number, chain: DescriptorChain, from: number, to: number): void {
+    this.#transfer(tag, IORING_OP_READ, IORING_OP_READV, position, chain, from, to);
+  }
+
+  write(tag: number, position: number, chain: DescriptorChain, from: number, to: number): void {
+    this.#transfer(tag, IORING_OP_WRITE, IORING_OP_WRITEV, position, chain, from, to);
+  }
+
+  flush(tag: number): void {
+    this.#begin(tag, IORING_OP_FSYNC, 0, 0, 0, IORING_FSYNC_DATASYNC);
+  }
+
+  discard(tag: number, position: number, length: number): void {
+    this.#allocate(tag, FALLOC_FL_PUNCH_HOLE, position, length);
+  }
+
+  writeZeroes(tag: number, position: number, length: number, mayUnmap: boolean): void {
+    this.#allocate(tag, mayUnmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE, position, length);
+  }
+
+  submit(): void {
+    this.#ring.submit();
+  }
+
+  drain(): void {
+    while (this.#inFlight > 0) this.#ring.wait();
+  }
+
+  complete(tag: number, result: number): void {
+    this.#inFlight--;
+    this.listener?.complete(tag, result);
+  }
+
+  completed(): void {
+    this.listener?.completed();
+  }
+
+  #transfer(
+    tag: number,
+    single: number,
+    vectored: number,
+    position: number,
+    chain: DescriptorChain,
+    from: number,
+    to: number,
+  ): void {
+    const vectors = this.#vectors;
+    // The kernel reads iovecs when it takes a request (IORING_FEAT_SUBMIT_STABLE).
+    if (this.#ring.taken) vectors.clear();
+    else if (!vectors.hasRoom(to - from)) {
+      while (!this.#ring.taken) this.#ring.submitNow();
+      vectors.clear();
+    }
+    const many = vectors.gather(chain, from, to);
+    this.#begin(tag, many ? vectored : single, vectors.address, vectors.length, position, 0);
+  }
+
+  /** io_uring has fallocate's length where others have their address, and its mode where others have their length. */
+  #allocate(tag: number, mode: number, position: number, length: number): void {
+    this.#begin(tag, IORING_OP_FALLOCATE, length, mode | FALLOC_FL_KEEP_SIZE, position, 0);
+  }
+
+  #begin(tag: number, opcode: number, address: number, length: number, position: number, flags: number): void {
+    this.#inFlight++;
+    this.#ring.add(this.#owner, tag, opcode, this.#file, address, length, position, flags);
+  }
+}
