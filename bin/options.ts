@@ -73,6 +73,12 @@ export const VM_OPTIONS = {
     choices: ['Off', 'Error', 'Warning', 'Info', 'Debug', 'Trace'],
     describe: 'Off, Error, Warning, Info, Debug or Trace (/logger/level)',
   },
+  'show-level': { type: 'boolean', describe: 'Begin log lines with their level (/logger/show_level)' },
+  'show-log-origin': {
+    type: 'boolean',
+    describe: 'Begin log lines with the module that they are from (/logger/show_log_origin)',
+  },
+  module: { type: 'string', value: 'NAME', describe: 'Log only modules whose name begins so (/logger/module)' },
   id: { type: 'string', value: 'NAME', describe: 'Name of this instance, for the log' },
 } as const satisfies Record<string, OptionSpec> & Record<Exclude<keyof Overrides, 'log-format'>, OptionSpec>;
 

@@ -3,7 +3,7 @@ import { inspectConfig } from '../../lib/config/load.ts';
 import { exitCodeOf } from '../../lib/config/problems.ts';
 import { ExitCode } from '../../lib/errors.ts';
 import { writeStdout } from '../../lib/output/stdout.ts';
-import { styleFor } from '../../lib/output/style.ts';
+import { stdoutStyle } from '../../lib/output/style.ts';
 import { overridesOf, type VmOptions } from '../options.ts';
 import { reportProblem, UsageError } from '../report.ts';
 
@@ -21,7 +21,7 @@ export async function check(options: VmOptions): Promise<ExitCode> {
     return exitCodeOf(problems);
   }
   if (options.quiet !== true) {
-    const { green } = await styleFor(process.stdout);
+    const { green } = await stdoutStyle();
     writeStdout(`${options.config ?? 'the options'}: ${green('OK')}: ${summary}\n`);
   }
   return ExitCode.Ok;

@@ -2,7 +2,7 @@ import { ExitCode } from '../../lib/errors.ts';
 import { examineHost } from '../../lib/host/doctor.ts';
 import { canRun, type Finding, type FindingState } from '../../lib/host/finding.ts';
 import { writeStdout } from '../../lib/output/stdout.ts';
-import { type Style, styleFor } from '../../lib/output/style.ts';
+import { type Style, stdoutStyle } from '../../lib/output/style.ts';
 import { mvmVersion } from '../version.ts';
 
 /** `mvm doctor`: says what this host has for virtual machines. @returns 0 where they can run */
@@ -12,7 +12,7 @@ export async function doctor(options: { readonly json: boolean }): Promise<ExitC
   if (options.json) {
     writeStdout(`${JSON.stringify({ mvm: await mvmVersion(), canRun: isAble, findings }, undefined, 2)}\n`);
   } else {
-    writeStdout(render(findings, isAble, await styleFor(process.stdout)));
+    writeStdout(render(findings, isAble, await stdoutStyle()));
   }
   return isAble ? ExitCode.Ok : ExitCode.HostUnable;
 }

@@ -20,6 +20,9 @@ export interface Overrides {
   readonly 'log-path'?: string | undefined;
   readonly 'log-level'?: string | undefined;
   readonly 'log-format'?: string | undefined;
+  readonly 'show-level'?: boolean | undefined;
+  readonly 'show-log-origin'?: boolean | undefined;
+  readonly module?: string | undefined;
 }
 
 export type OverrideName = keyof Overrides;
@@ -72,6 +75,9 @@ const CONVERSIONS: { readonly [K in OverrideName]: Convert<NonNullable<Overrides
   'log-path': asPath('logger', 'log_path'),
   'log-level': as('logger', 'level'),
   'log-format': as('logger', 'format'),
+  'show-level': as('logger', 'show_level'),
+  'show-log-origin': as('logger', 'show_log_origin'),
+  module: as('logger', 'module'),
 };
 
 function memoryMib(text: string): number {

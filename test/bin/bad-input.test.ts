@@ -202,6 +202,17 @@ test.serial('a wrong command line is one line, with the nearest right one', asyn
   for (const [args, line] of wrong) await fails(t, args, USAGE, [line]);
 });
 
+test.serial('with --log-format json, a wrong command line is an object too', async (t) => {
+  const { code, stderr, stdout } = await mvm(['rnu', '--log-format=json']);
+  t.is(code, USAGE);
+  t.is(stdout, '');
+  t.like(JSON.parse(stderr), {
+    level: 'Error',
+    message: 'unknown command "rnu"',
+    hint: 'did you mean run? see --help',
+  });
+});
+
 test.serial('standard output that was closed early is one line, and its exit code', async (t) => {
   const cwd = directoryWith(t);
   const fifo = join(cwd, 'fifo');

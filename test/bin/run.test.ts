@@ -56,6 +56,16 @@ test.serial('a guest that crashes is one line, and its exit code', async (t) => 
   await fails(t, ['run', '-k', 'crash'], GUEST_CRASHED, [line], { files: kernels });
 });
 
+test.serial('an error while the guest runs is told as the configuration’s log is kept', async (t) => {
+  const text = '{"boot-source": {"kernel_image_path": "crash"}, "logger": {"log_path": "mvm.log", "format": "json"}}';
+  const cwd = directoryWith(t, { ...kernels, 'vm.json': text });
+  const { code, stderr } = await mvm(['run', 'vm.json'], { cwd });
+  t.is(code, GUEST_CRASHED);
+  const message = 'the guest crashed with a triple fault at 0x100007';
+  t.like(JSON.parse(stderr), { level: 'Error', message });
+  t.like(JSON.parse(readFileSync(join(cwd, 'mvm.log'), 'utf8')), { level: 'Error', id: 'anonymous-instance', message });
+});
+
 for (const [signal, code] of [
   ['SIGHUP', 129],
   ['SIGINT', 130],

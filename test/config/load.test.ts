@@ -384,6 +384,8 @@ test('options override the file’s keys, their paths begin at the working direc
       serial: 'out.log',
       'log-level': 'debug',
       'log-format': 'json',
+      'show-log-origin': true,
+      module: 'serial',
     },
   });
   t.deepEqual(config.boot, {
@@ -398,6 +400,8 @@ test('options override the file’s keys, their paths begin at the working direc
   t.is(config.logger.level, 'Debug');
   t.is(config.logger.format, 'json');
   t.true(config.logger.showLevel, 'of the file, still');
+  t.true(config.logger.showOrigin);
+  t.is(config.logger.module, 'serial');
 
   const error = await t.throwsAsync(
     loadConfig({ file, overrides: { memory: '1.5K', cpus: '0', 'huge-pages': 'None', 'log-level': 'x' }, id: 'a b' }),
