@@ -24,6 +24,8 @@ export interface GuestImage {
   readonly initrd?: { readonly path: string } | undefined;
   /** The kernel command line; parameters for devices are added where ACPI does not describe them. */
   readonly bootArgs: string;
+  /** Parameters to add where the kernel is Linux, not a bare-metal program. */
+  readonly linuxParameters?: readonly string[] | undefined;
   /** 1 to 32. APIC ids are vCPU indices. */
   readonly vcpuCount: number;
   readonly devices: MachineDevices;
@@ -75,12 +77,11 @@ export async function loadGuest(image: GuestImage): Promise<LoadedGuest> {
   const bzImage = file.kind === 'bzImage' ? file.bzImage : undefined;
 
   // What is quick to check comes before what is slow to load.
-  const cmdline = hasAcpi
-    ? image.bootArgs.trim()
-    : addParameters(
-        image.bootArgs,
-        devices.virtioMmio.map(({ address, size, gsi }) => virtioMmioParameter(address, size, gsi)),
-      );
+  const isLinux = file.kind === 'bzImage' || file.elf.isLinux;
+  const cmdline = addParameters(image.bootArgs, [
+    ...(isLinux ? (image.linuxParameters ?? []) : []),
+    ...(hasAcpi ? [] : devices.virtioMmio.map(({ address, size, gsi }) => virtioMmioParameter(address, size, gsi))),
+  ]);
   const cmdlineBytes = encodeCmdline(cmdline, bzImage?.cmdlineSize ?? CMDLINE_SIZE);
   using initrdSource = image.initrd === undefined ? undefined : new FileSource(image.initrd.path, 'initrd');
 

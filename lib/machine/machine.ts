@@ -13,6 +13,7 @@ import {
   KVM_SYSTEM_EVENT_RESET,
   KVM_SYSTEM_EVENT_SHUTDOWN,
 } from '../kvm/exits.ts';
+import { isPvm } from '../kvm/flavour.ts';
 import { Kvm } from '../kvm/kvm.ts';
 import { kvm_run } from '../kvm/structs.ts';
 import type { Vm } from '../kvm/vm.ts';
@@ -25,6 +26,7 @@ import { VcpuRunner } from '../vcpu/runner.ts';
 import { VcpuThread } from '../vcpu/thread.ts';
 import type { Ending } from './ending.ts';
 import { addIsaDevices, type IsaDevices, type SerialEnds } from './isa-devices.ts';
+import { pvmParameters } from './pvm-parameters.ts';
 import { createVcpus } from './vcpus.ts';
 
 /** A panicking kernel has this long, in milliseconds, to print the rest and reset by itself. */
@@ -110,6 +112,7 @@ export class Machine {
       kernel: { path: boot.kernelPath },
       initrd: boot.initrdPath === undefined ? undefined : { path: boot.initrdPath },
       bootArgs: boot.cmdline,
+      linuxParameters: isPvm() ? pvmParameters(boot.cmdline) : [],
       vcpuCount: machine.vcpuCount,
       devices,
       acpi: true,
