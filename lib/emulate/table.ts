@@ -6,6 +6,11 @@ import { addGroupOperations } from './groups.ts';
 import { addInterruptOperations } from './interrupts.ts';
 import { addMoveBigEndianOperations } from './movbe.ts';
 import { OperationTable } from './operation.ts';
+import { addVectorArithmetic } from './sse-arithmetic.ts';
+import { addVectorElements } from './sse-element.ts';
+import { addVectorMoves } from './sse-move.ts';
+import { addVectorShifts } from './sse-shift.ts';
+import { addVectorShuffles } from './sse-shuffle.ts';
 import { addSystemOperations } from './system.ts';
 import { addX87Operations } from './x87.ts';
 
@@ -21,5 +26,10 @@ export function buildOperationTable(): OperationTable {
   addSystemOperations(table);
   addDescriptorOperations(table);
   addX87Operations(table);
+  addVectorMoves(table);
+  addVectorArithmetic(table);
+  addVectorShifts(table);
+  addVectorShuffles(table);
+  addVectorElements(table);
   return table;
 }

@@ -8,6 +8,8 @@ export interface GeneralOptions {
   readonly count?: number;
   /** Bytes of the memory operand. */
   readonly memorySize: number;
+  /** Make most addresses a multiple of this. */
+  readonly align?: number;
   /** Which forms of ModRM.rm; default both. */
   readonly forms?: 'both' | 'register' | 'memory';
   /** Fixed ModRM.reg: an opcode extension. */
@@ -51,7 +53,8 @@ export function generalCases(encoding: Encoding, options: GeneralOptions): Instr
       const code = encode(full, { reg, vvvv, rm: { register: random.below(registers) } }, CODE, mode);
       return instructionCase({ ...state, memory: new Uint8Array(0), code, compat: mode === 32 });
     }
-    const target = pickAddress(random, options.memorySize);
+    let target = pickAddress(random, options.memorySize);
+    if (options.align && random.below(6) > 0) target -= target % options.align;
     options.adjust?.(random, state);
     const rm = memoryOperand(random, target, state, mode);
     const code = encode(full, { reg, vvvv, rm }, CODE, mode);

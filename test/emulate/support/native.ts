@@ -67,18 +67,23 @@ const FLAGS = '-O1 -Wall -Werror -Wno-unused-parameter -ffreestanding -nostdlib 
   ' ',
 );
 
-/** Compiles native.c, runs the cases on this computer's processor, and gives their results in the same order. */
-export function runNatively(cases: readonly InstructionCase[]): NativeRun {
+let program: string | undefined;
+
+/** Compiles native.c, once for each test file. */
+function compile(): string {
+  if (program !== undefined) return program;
   const directory = mkdtempSync(join(tmpdir(), 'mvm-native-'));
-  try {
-    const program = join(directory, 'native');
-    const source = join(import.meta.dirname, 'native.c');
-    execFileSync('gcc', [...FLAGS, '-fcf-protection=none', '-mgeneral-regs-only', '-o', program, source]);
-    const input = Buffer.concat(cases.map(encode));
-    return parse(execFileSync(program, { input, maxBuffer: 2 ** 30 }), cases.length);
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
+  process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
+  program = join(directory, 'native');
+  const source = join(import.meta.dirname, 'native.c');
+  execFileSync('gcc', [...FLAGS, '-fcf-protection=none', '-mgeneral-regs-only', '-o', program, source]);
+  return program;
+}
+
+/** Runs the cases on this computer's processor, and gives their results in the same order. */
+export function runNatively(cases: readonly InstructionCase[]): NativeRun {
+  const input = Buffer.concat(cases.map(encode));
+  return parse(execFileSync(compile(), { input, maxBuffer: 2 ** 30 }), cases.length);
 }
 
 /** What this processor has. */
