@@ -8,6 +8,7 @@ import { MvmError } from '../errors.ts';
 import { HostView } from '../host/host-view.ts';
 import { checkMemorySize } from '../host/memory.ts';
 import { freeHugePages } from '../host/memory-probes.ts';
+import { guestImage } from '../machine/guest-image.ts';
 import { GuestMemory, HUGE_PAGE_SIZE } from '../memory/guest-memory.ts';
 import type { JsonPath } from './json.ts';
 import type { Inspection } from './load.ts';
@@ -140,16 +141,13 @@ async function checkLoading(
   good: { readonly initrd: boolean; readonly cmdline: boolean },
   report: Report,
 ): Promise<void> {
-  const { boot, machine, serial } = config;
+  const { boot, machine } = config;
   try {
+    const image = guestImage(config, GuestMemory.plain(machine.memorySize));
     await loadGuest({
-      memory: GuestMemory.plain(machine.memorySize),
-      kernel: { path: boot.kernelPath },
-      initrd: boot.initrdPath !== undefined && good.initrd ? { path: boot.initrdPath } : undefined,
-      bootArgs: good.cmdline ? boot.cmdline : '',
-      vcpuCount: machine.vcpuCount,
-      devices: { serial: serial.kind !== 'none', i8042: true, pvpanic: true, rtc: true, virtioMmio: [] },
-      acpi: true,
+      ...image,
+      initrd: good.initrd ? image.initrd : undefined,
+      bootArgs: good.cmdline ? image.bootArgs : '',
     });
   } catch (error) {
     if (error instanceof RangeError)

@@ -1,7 +1,6 @@
 import { MmioBus } from '../../devices/mmio-bus.ts';
 import { PortBus } from '../../devices/port-bus.ts';
 import { loadGuest } from '../boot/boot.ts';
-import type { MachineDevices } from '../boot/devices.ts';
 import type { VmConfig } from '../config/types.ts';
 import { GuestError } from '../errors.ts';
 import {
@@ -13,7 +12,6 @@ import {
   KVM_SYSTEM_EVENT_RESET,
   KVM_SYSTEM_EVENT_SHUTDOWN,
 } from '../kvm/exits.ts';
-import { isPvm } from '../kvm/flavour.ts';
 import { Kvm } from '../kvm/kvm.ts';
 import { kvm_run } from '../kvm/structs.ts';
 import type { Vm } from '../kvm/vm.ts';
@@ -25,8 +23,8 @@ import { installKickSignal } from '../vcpu/kick-signal.ts';
 import { VcpuRunner } from '../vcpu/runner.ts';
 import { VcpuThread } from '../vcpu/thread.ts';
 import type { Ending } from './ending.ts';
+import { guestImage } from './guest-image.ts';
 import { addIsaDevices, type IsaDevices, type SerialEnds } from './isa-devices.ts';
-import { pvmParameters } from './pvm-parameters.ts';
 import { createVcpus } from './vcpus.ts';
 
 /** A panicking kernel has this long, in milliseconds, to print the rest and reset by itself. */
@@ -99,24 +97,8 @@ export class Machine {
    * @throws ConfigError where kernel, initrd or command line do not fit
    */
   async load(): Promise<void> {
-    const { boot, machine, cpu } = this.#config;
-    const devices: MachineDevices = {
-      serial: this.isa.serial !== undefined,
-      i8042: true,
-      pvpanic: true,
-      rtc: true,
-      virtioMmio: [],
-    };
-    const guest = await loadGuest({
-      memory: this.memory.guest,
-      kernel: { path: boot.kernelPath },
-      initrd: boot.initrdPath === undefined ? undefined : { path: boot.initrdPath },
-      bootArgs: boot.cmdline,
-      linuxParameters: isPvm() ? pvmParameters(boot.cmdline) : [],
-      vcpuCount: machine.vcpuCount,
-      devices,
-      acpi: true,
-    });
+    const { machine, cpu } = this.#config;
+    const guest = await loadGuest(guestImage(this.#config, this.memory.guest));
     const { vcpus, facts } = createVcpus(this.#kvm, this.#vm, machine, cpu?.cpuid, guest.cpu);
     const { arena } = this.#loop;
     installKickSignal(arena.code.addressOf('signal'));

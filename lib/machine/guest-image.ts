@@ -1,0 +1,19 @@
+import type { GuestImage } from '../boot/boot.ts';
+import type { VmConfig } from '../config/types.ts';
+import { isPvm } from '../kvm/flavour.ts';
+import type { GuestMemory } from '../memory/guest-memory.ts';
+import { pvmParameters } from './pvm-parameters.ts';
+
+/** What `mvm run` loads, and `mvm check` tries to. */
+export function guestImage({ boot, machine, serial }: VmConfig, memory: GuestMemory): GuestImage {
+  return {
+    memory,
+    kernel: { path: boot.kernelPath },
+    initrd: boot.initrdPath === undefined ? undefined : { path: boot.initrdPath },
+    bootArgs: boot.cmdline,
+    linuxParameters: isPvm() ? pvmParameters(boot.cmdline) : [],
+    vcpuCount: machine.vcpuCount,
+    devices: { serial: serial.kind !== 'none', i8042: true, pvpanic: true, rtc: true, virtioMmio: [] },
+    acpi: true,
+  };
+}
