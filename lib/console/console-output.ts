@@ -26,8 +26,6 @@ const STREAM_CHUNK = 4096;
 const TERMINAL_CHUNK = 256;
 const POLLOUT = 0x004;
 
-const ignoreSignal = (): void => {};
-
 /** What went out, in bytes and calls. */
 export interface ConsoleOutputMetrics {
   bytes: number;
@@ -38,7 +36,7 @@ export interface ConsoleOutputMetrics {
 
 /**
  * What the guest prints, on its way to a file descriptor. Bytes gather until the loop goes idle or there are many, and then leave
- * in one system call. Nothing blocks; memory is bounded.
+ * in one system call. Nothing blocks; memory is bounded. Node ignores SIGPIPE and SIGXFSZ, so a failure is always an errno.
  */
 export class ConsoleOutput implements OutputSink {
   readonly metrics: ConsoleOutputMetrics = { bytes: 0, writes: 0, droppedBytes: 0 };
@@ -67,8 +65,6 @@ export class ConsoleOutput implements OutputSink {
       this.#pollfd.view.setInt32(0, descriptor.fd, true);
       this.#pollfd.view.setInt16(4, POLLOUT, true);
     }
-    // A file that reaches the limit of its size is an error to report (EFBIG), not a reason to die of a signal.
-    if (descriptor.kind === 'file') process.on('SIGXFSZ', ignoreSignal);
     loop.beforeSleep(() => this.flush());
   }
 
@@ -112,7 +108,6 @@ export class ConsoleOutput implements OutputSink {
     this.#discard();
     this.#ring.release();
     this.#pollfd?.release();
-    if (this.#descriptor.kind === 'file') process.removeListener('SIGXFSZ', ignoreSignal);
   }
 
   #relieve(): void {

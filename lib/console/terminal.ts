@@ -8,7 +8,8 @@ type FatalSignal = (typeof FATAL_SIGNALS)[number];
  * The terminal that the user types at: raw while we are in its foreground, and as it was found on every way out.
  *
  * Ways out: `close`; the end of the process, by whatever path Node takes to it; an uncaught exception (before its trace is printed); a fatal
- * signal that nobody else handles; being stopped (SIGTSTP). After SIGCONT it becomes raw again. SIGKILL and SIGSTOP leave
+ * signal that nobody else handles; being stopped (SIGTSTP). (Node itself puts back at its end what it found at its start; we do so
+ * earlier, before anything else is printed.) After SIGCONT it becomes raw again. SIGKILL and SIGSTOP leave
  * no chance, as with any program.
  */
 export class Terminal {

@@ -5,6 +5,7 @@ import test, { type ExecutionContext } from 'ava';
 import { ConsoleInput } from '../../lib/console/console-input.ts';
 import { ConsoleOutput } from '../../lib/console/console-output.ts';
 import { closeDescriptor, type Descriptor, openOutput } from '../../lib/console/descriptor.ts';
+import { EscapeFilter } from '../../lib/console/escape.ts';
 import { HostConsole } from '../../lib/console/host-console.ts';
 import { ExitCode, type MvmError } from '../../lib/errors.ts';
 import { EventLoop } from '../../lib/loop/event-loop.ts';
@@ -223,4 +224,32 @@ test('a file as input is read as the guest takes it', (t) => {
   input.close();
   closeSync(fd);
   loop.close();
+});
+
+test('a terminal that is another’s is not read, and what it has for them does not keep us awake', async (t) => {
+  const loop = runningLoop(t);
+  const { path, fd: writer } = fifo(t);
+  const fd = openSync(path, O_RDONLY | O_NONBLOCK);
+  let ours = false;
+  let asked = 0;
+  const filter = new EscapeFilter({ leave: () => t.fail(), help: () => t.fail(), sendBreak: () => t.fail() });
+  const mayRead = (): boolean => {
+    asked++;
+    return ours;
+  };
+  const descriptor: Descriptor = { fd, kind: 'terminal', nonBlocking: true, name: path, owned: true };
+  const input = new ConsoleInput(loop, descriptor, { filter, mayRead });
+  input.start();
+  writeSync(writer, 'not ours');
+  await until(t, () => asked > 0);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  t.true(asked < 5, `asked ${asked} times`);
+  t.is(input.available, 0);
+  ours = true;
+  input.recheck();
+  await until(t, () => input.available === 8);
+  writeSync(writer, '!');
+  await until(t, () => input.available === 9);
+  input.close();
+  closeDescriptor(descriptor);
 });

@@ -193,6 +193,20 @@ test.serial(
   },
 );
 
+test.serial('sent to the background while the terminal is raw, it ends there without being stopped', async (t) => {
+  const pty = new Pty(t, ['python3', join(import.meta.dirname, 'background.py'), ...GUEST, 'echo']);
+  await pty.errors.until('ready');
+  pty.send('one\ntwo\n');
+  await pty.output.until('foreground');
+  pty.send('hello\n');
+  t.deepEqual(await pty.untilModes(RAW), RAW);
+  pty.signal('SIGUSR1');
+  const { code, modes } = await pty.exited;
+  t.is(code, 0);
+  t.regex(pty.errors.text, /asked to/);
+  t.deepEqual(modes, COOKED);
+});
+
 test.serial('in the background to its end, it leaves the terminal as the shell has it', async (t) => {
   const script = `set -m; ${guest} print 100 & wait $!; echo "status $?"`;
   const pty = new Pty(t, ['bash', '-c', script]);
