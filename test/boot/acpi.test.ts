@@ -122,6 +122,30 @@ test('the DSDT says what is there', (t) => {
   t.notRegex(squeezed, /C002|V003|PCI0|Method/);
 });
 
+test("a guest's interpreter, ACPICA's, loads the tables and evaluates what is in them", (t) => {
+  const { tables } = follow(t, 2, WITH_PCI);
+  const file = scratch(t);
+  const paths = ['DSDT', 'FACP', 'APIC'].map((signature) => file(`${signature}.dat`, tables.get(signature)!));
+  const run = (command: string) => {
+    const output = execFileSync('acpiexec', ['-b', command, ...paths], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    t.regex(output, /1 ACPI AML tables successfully acquired and loaded/);
+    t.notRegex(output, /ACPI (BIOS )?(Error|Warning)|Exception|mismatch/i);
+    return output.replaceAll(/\s+/g, ' ');
+  };
+  t.regex(run('evaluate \\_S5'), /\[Package\] Contains 1 Elements: \[Integer\] = 0000000000000005/);
+  t.regex(run('evaluate \\_SB.PCI0._PRT'), /\[Integer\] = 000000000002FFFF \[Integer\] = 0000000000000001/);
+  // Every resource template is decoded, encoded again and compared.
+  const resources = run('resources');
+  t.regex(
+    resources,
+    /COM1.*?I\/O Resource.*?Address Minimum : 03F8.*?IRQ Resource.*?Triggering : Edge.*?Interrupt List : 4 /,
+  );
+  t.regex(resources, /PCI0.*?Bus Number Range.*?Address Minimum : 0CF8.*?Memory Range.*?C0000000/);
+});
+
 test('the DSDT has nothing but the sleep state for a machine with nothing', (t) => {
   const dsdt = follow(t, 1, { ...NOTHING, acpiProcessors: false }).tables.get('DSDT')!;
   t.is(dsdt.subarray(36).toString('hex'), `08${Buffer.from('_S5_').toString('hex')}1204010a0510055f53425f`);
