@@ -1,7 +1,7 @@
-import { checkConfig } from '../../lib/config/check.ts';
 import { inspectConfig } from '../../lib/config/load.ts';
 import { exitCodeOf } from '../../lib/config/problems.ts';
 import { ExitCode } from '../../lib/errors.ts';
+import { checkConfig } from '../../lib/machine/check.ts';
 import { writeStdout } from '../../lib/output/stdout.ts';
 import { stdoutStyle } from '../../lib/output/style.ts';
 import { overridesOf, type VmOptions } from '../options.ts';

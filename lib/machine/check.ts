@@ -4,18 +4,18 @@ import { loadGuest } from '../boot/boot.ts';
 import { CMDLINE_SIZE, encodeCmdline } from '../boot/cmdline.ts';
 import { FileSource } from '../boot/image-source.ts';
 import { inspectKernel, type KernelFile } from '../boot/kernel-file.ts';
+import type { JsonPath } from '../config/json.ts';
+import type { Inspection } from '../config/load.ts';
+import type { PathProblem, Problem, ProblemKind } from '../config/problems.ts';
+import { describeFileError } from '../config/read-text.ts';
+import { formatSize } from '../config/size.ts';
+import type { VmConfig } from '../config/types.ts';
 import { MvmError } from '../errors.ts';
 import { HostView } from '../host/host-view.ts';
 import { checkMemorySize } from '../host/memory.ts';
 import { freeHugePages } from '../host/memory-probes.ts';
-import { guestImage } from '../machine/guest-image.ts';
 import { GuestMemory, HUGE_PAGE_SIZE } from '../memory/guest-memory.ts';
-import type { JsonPath } from './json.ts';
-import type { Inspection } from './load.ts';
-import type { PathProblem, Problem, ProblemKind } from './problems.ts';
-import { describeFileError } from './read-text.ts';
-import { formatSize } from './size.ts';
-import type { VmConfig } from './types.ts';
+import { guestImage } from './guest-image.ts';
 
 /** What a thorough look at a configuration found. */
 export interface CheckResult {
