@@ -1,13 +1,11 @@
 #!/usr/bin/env node
+import { startupSnapshot } from 'node:v8';
 import { fastParseRun } from './fast-parse.ts';
 import { reportError, reportStyleOf } from './report.ts';
 
 // Nothing heavy is imported here, or by what this imports: each command loads what it needs.
 
-const args = process.argv.slice(2);
-const style = reportStyleOf(args);
-
-async function main(): Promise<number> {
+async function runCommand(args: readonly string[]): Promise<number> {
   if (args[0] === 'run') {
     const options = fastParseRun(args.slice(1));
     if (options !== undefined) {
@@ -19,11 +17,22 @@ async function main(): Promise<number> {
   return await runCommandLine(args);
 }
 
-// A stream's error event has no caller to throw to: standard output went, most likely.
-process.on('uncaughtException', (error) => process.exit(reportError(error, style)));
+function main(): void {
+  const args = process.argv.slice(2);
+  const style = reportStyleOf(args);
+  // A stream's error event has no caller to throw to: standard output went, most likely.
+  process.on('uncaughtException', (error) => process.exit(reportError(error, style)));
+  runCommand(args).then(
+    // Nothing that still runs (a thread, a timer) may hold up the end.
+    (exitCode) => process.exit(exitCode),
+    (error: unknown) => process.exit(reportError(error, style)),
+  );
+}
 
-main().then(
-  // Nothing that still runs (a thread, a timer) may hold up the end.
-  (exitCode) => process.exit(exitCode),
-  (error: unknown) => process.exit(reportError(error, style)),
-);
+if (startupSnapshot.isBuildingSnapshot()) {
+  // bin/build.ts runs this once: the executable starts from the heap that it leaves behind (see warm-up.ts).
+  void import('./warm-up.ts').then(({ warmUp }) => warmUp());
+  startupSnapshot.setDeserializeMainFunction(main);
+} else {
+  main();
+}
