@@ -1,4 +1,5 @@
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
+import { isatty } from 'node:tty';
 import type { LogFormat, LoggerConfig, LogLevel } from './config/types.ts';
 import { ConfigError } from './errors.ts';
 
@@ -64,6 +65,8 @@ interface Shared {
   readonly level: number;
   readonly limited: Map<string, Limited>;
   lost: number;
+  /** Whether lines go to a terminal that is raw just now. */
+  isRaw: () => boolean;
   timer: NodeJS.Timeout | undefined;
 }
 
@@ -89,7 +92,18 @@ export class Log {
    */
   static open(config: LoggerConfig, id: string, sink: LogSink = openSink(config.path)): Log {
     const level = LEVELS.indexOf(config.level);
-    return new Log({ sink, config, id, level, limited: new Map(), lost: 0, timer: undefined }, undefined);
+    return new Log(
+      { sink, config, id, level, limited: new Map(), lost: 0, isRaw: () => false, timer: undefined },
+      undefined,
+    );
+  }
+
+  /**
+   * Tells whether the user's terminal is raw, as it is while a guest uses it: lines on it then need a carriage return as well.
+   * Without effect where standard error is no terminal, or the log goes elsewhere.
+   */
+  set rawTerminal(isRaw: () => boolean) {
+    if (this.#shared.config.path === undefined && isatty(STDERR)) this.#shared.isRaw = isRaw;
   }
 
   /** The same log, for one module; `module` of the configuration chooses by its name. */
@@ -196,21 +210,26 @@ export class Log {
   }
 
   #format(level: LogLevel, message: string, repeated: number): string {
+    const line = this.#formatLine(level, message, repeated);
+    return this.#shared.isRaw() ? `${line}\r\n` : `${line}\n`;
+  }
+
+  #formatLine(level: LogLevel, message: string, repeated: number): string {
     const { config, id } = this.#shared;
     const module = this.#module;
     const time = new Date().toISOString();
     if (config.format === 'json') {
-      return `${JSON.stringify({ time, level, id, module, message, ...(repeated > 1 ? { repeated } : {}) })}\n`;
+      return `${JSON.stringify({ time, level, id, module, message, ...(repeated > 1 ? { repeated } : {}) })}`;
     }
     const line = repeated > 1 ? `${oneLine(message)} (repeated ${repeated} times)` : oneLine(message);
     const origin = config.showOrigin && module !== undefined ? module : undefined;
     if (config.path === undefined) {
       // On a terminal, warnings must say that they are ones, whatever show_level says.
       const prefix = config.showLevel || level === 'Warning' || level === 'Error' ? `${level.toLowerCase()}: ` : '';
-      return `mvm: ${prefix}${origin === undefined ? '' : `${origin}: `}${line}\n`;
+      return `mvm: ${prefix}${origin === undefined ? '' : `${origin}: `}${line}`;
     }
     const tags = [id, ...(config.showLevel ? [level] : []), ...(origin === undefined ? [] : [origin])];
-    return `${time} [${tags.join(':')}] ${line}\n`;
+    return `${time} [${tags.join(':')}] ${line}`;
   }
 }
 

@@ -41,6 +41,7 @@ export async function runMachine(config: VmConfig, { log, stop }: RunOptions): P
     stop.addEventListener('abort', stopMachine, { once: true });
     if (stop.aborted) stopMachine();
     console?.start();
+    log.rawTerminal = () => console?.raw === true;
     const ending = await machine.run();
     log.debug(`the guest ended: ${ending.kind}; ${JSON.stringify(machine.counters)}`);
     return exitCodeOf(ending);
