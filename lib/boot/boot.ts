@@ -5,6 +5,7 @@ import { writeAcpiTables, writeMpTable } from './bios-area.ts';
 import { writeBootParams } from './boot-params.ts';
 import { addParameters, CMDLINE_SIZE, encodeCmdline, parameterValue, virtioMmioParameter } from './cmdline.ts';
 import { type InitialCpuState, linux64State, pvhState } from './cpu-state.ts';
+import { needsDeviceParameters } from './device-discovery.ts';
 import type { MachineDevices } from './devices.ts';
 import { e820Map } from './e820.ts';
 import { FileSource } from './image-source.ts';
@@ -22,7 +23,7 @@ export interface GuestImage {
   readonly memory: GuestMemory;
   readonly kernel: { readonly path: string };
   readonly initrd?: { readonly path: string } | undefined;
-  /** The kernel command line; parameters for devices are added where ACPI does not describe them. */
+  /** The kernel command line; parameters for devices are added where the kernel does not find them by ACPI. */
   readonly bootArgs: string;
   /** Parameters to add where the kernel is Linux, not a bare-metal program. */
   readonly linuxParameters?: readonly string[] | undefined;
@@ -78,11 +79,9 @@ export async function loadGuest(image: GuestImage): Promise<LoadedGuest> {
 
   // What is quick to check comes before what is slow to load.
   const isLinux = file.kind === 'bzImage' || file.elf.isLinux;
-  const cmdline = addParameters(image.bootArgs, [
-    ...(isLinux ? (image.linuxParameters ?? []) : []),
-    ...(hasAcpi ? [] : devices.virtioMmio.map(({ address, size, gsi }) => virtioMmioParameter(address, size, gsi))),
-  ]);
-  const cmdlineBytes = encodeCmdline(cmdline, bzImage?.cmdlineSize ?? CMDLINE_SIZE);
+  const cmdlineLimit = bzImage?.cmdlineSize ?? CMDLINE_SIZE;
+  const ownCmdline = addParameters(image.bootArgs, isLinux ? (image.linuxParameters ?? []) : []);
+  encodeCmdline(ownCmdline, cmdlineLimit);
   using initrdSource = image.initrd === undefined ? undefined : new FileSource(image.initrd.path, 'initrd');
 
   const requested = image.protocol ?? 'auto';
@@ -100,6 +99,11 @@ export async function loadGuest(image: GuestImage): Promise<LoadedGuest> {
           bzImage?.initrdAddressMax ?? INITRD_ADDRESS_MAX,
           kernel.protocol === 'linux64' && (bzImage?.canBeLoadedAbove4G ?? true),
         );
+
+  const virtioMmio = devices.virtioMmio.map(({ address, size, gsi }) => virtioMmioParameter(address, size, gsi));
+  const namesDevices = virtioMmio.length > 0 && (!hasAcpi || !isLinux || needsDeviceParameters(memory, kernel.rodata));
+  const cmdline = namesDevices ? addParameters(ownCmdline, virtioMmio) : ownCmdline;
+  const cmdlineBytes = encodeCmdline(cmdline, cmdlineLimit);
 
   writeMpTable(memory, vcpuCount, devices, placement);
   const rsdpAddress = hasAcpi ? await writeAcpiTables(memory, vcpuCount, devices) : 0;

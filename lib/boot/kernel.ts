@@ -5,6 +5,7 @@ import { hex } from './bytes.ts';
 import type { BzImage } from './bzimage.ts';
 import type { Compression } from './decompress/index.ts';
 import { canLoadInPlace, checkEntry, type ElfImage, isElf, loadElf, parseElf, reserveElf } from './elf.ts';
+import { findSection, type LoadedSection } from './elf-section.ts';
 import { BytesSource, type ImageSource } from './image-source.ts';
 import { kernelOf32Bits } from './kernel-file.ts';
 import type { Placement } from './placement.ts';
@@ -20,6 +21,8 @@ export interface LoadedKernel {
   readonly entry: number;
   /** Where a bzImage that unpacks itself was loaded; else 0. */
   readonly code32Start: number;
+  /** Its read-only data, where that is known. */
+  readonly rodata: LoadedSection | undefined;
 }
 
 /** Where page tables reach, and PVH's registers. */
@@ -43,8 +46,10 @@ export function loadElfKernel(
 ): LoadedKernel {
   const { protocol, entry } = chooseEntry(elf, requested, source.name);
   reserveElf(elf, placement, source.name);
+  // Before loading, which may overwrite the section headers where the file is in guest memory.
+  const rodata = findSection(source, elf, '.rodata');
   loadElf(source, elf, memory);
-  return { protocol, entry, code32Start: 0 };
+  return { protocol, entry, code32Start: 0, rodata };
 }
 
 function chooseEntry(
@@ -211,5 +216,10 @@ function loadSelfUnpacking(
   }
   placement.reserve('kernel', preferredAddress, size, where);
   source.readInto(memory.bytes, memory.offsetOf(preferredAddress, kernelSize), kernelOffset, kernelSize);
-  return { protocol: 'linux64', entry: preferredAddress + ENTRY_64_OFFSET, code32Start: preferredAddress };
+  return {
+    protocol: 'linux64',
+    entry: preferredAddress + ENTRY_64_OFFSET,
+    code32Start: preferredAddress,
+    rodata: undefined,
+  };
 }

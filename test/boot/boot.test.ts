@@ -148,6 +148,44 @@ test('without ACPI the command line names the virtio-mmio devices, and no RSDP i
   }
 });
 
+test('with ACPI too, the command line names the devices for a kernel that finds them in no other way', async (t) => {
+  const parameters = ' virtio_mmio.device=4K@0xd0000000:5 virtio_mmio.device=4K@0xd0001000:16';
+  const withStrings = (...strings: string[]) => {
+    const data = Buffer.alloc(20_000, '.');
+    data.write(`\0${strings.join('\0')}\0`, 5000);
+    return makeElf({
+      entry: 0x100_0000,
+      segments: [{ address: 0x100_0000, data }],
+      notes: [linuxNote],
+      sections: [
+        { name: '.text', segment: 0, offset: 0, size: 4096 },
+        { name: '.rodata', segment: 0, offset: 4096, size: 8000 },
+        { name: '.x.rodata', segment: 0, offset: 0, size: 20_000 },
+      ],
+    });
+  };
+  const cmdlineOnly = withStrings('virtio_mmio.device');
+  const both = withStrings('virtio_mmio.device', 'LNRO0005');
+  const acpiOnly = withStrings('LNRO0005');
+  const bz = (elf: Buffer, program: string, args: string[]) => {
+    const packed = pipe(program, args, elf);
+    return makeBzImage({ payload: program === 'gzip' ? packed : withSize(packed, elf.length) });
+  };
+  t.is((await load(t, cmdlineOnly)).cmdline, `console=ttyS0${parameters}`);
+  t.is((await load(t, bz(cmdlineOnly, 'gzip', ['-n']))).cmdline, `console=ttyS0${parameters}`);
+  t.is((await load(t, bz(cmdlineOnly, 'lz4', ['-l', '-', '-']))).cmdline, `console=ttyS0${parameters}`);
+  for (const kernel of [both, acpiOnly, VMLINUX, bz(both, 'gzip', ['-n'])]) {
+    t.is((await load(t, kernel)).cmdline, 'console=ttyS0');
+  }
+  t.is((await load(t, cmdlineOnly, { devices: { ...DEVICES, virtioMmio: [] } })).cmdline, 'console=ttyS0');
+  // A bare-metal guest has no interpreter of AML.
+  t.is((await load(t, TINY)).cmdline, `console=ttyS0${parameters}`);
+  // Parameters count for the limit.
+  await t.throwsAsync(load(t, cmdlineOnly, { bootArgs: 'x'.repeat(2000) }), {
+    message: /2071 characters with what mvm adds/,
+  });
+});
+
 test('PVH when asked for, and for what is not Linux', async (t) => {
   const initrd = pattern(1000, 7);
   const asked = await load(t, VMLINUX, { protocol: 'pvh', initrd });
@@ -321,7 +359,7 @@ test('the errors of a guest that is too small, or a line too long', async (t) =>
   t.regex((await error(full, { memory: GuestMemory.plain(MIB) })).message, /no room for the GDT and stack/);
   const many = Array.from({ length: 1500 }, (_, i) => ({ address: 0xd000_0000 + i * 4096, size: 4096, gsi: 5 }));
   t.regex(
-    (await error(TINY, { devices: { ...DEVICES, virtioMmio: many } })).message,
+    (await error(VMLINUX, { devices: { ...DEVICES, virtioMmio: many } })).message,
     /too many devices for the ACPI tables/,
   );
 });

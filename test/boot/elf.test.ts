@@ -1,6 +1,7 @@
 import test from 'ava';
 import fc from 'fast-check';
 import { canLoadInPlace, checkEntry, loadElf, parseElf, reserveElf } from '../../lib/boot/elf.ts';
+import { findSection } from '../../lib/boot/elf-section.ts';
 import { BytesSource, FileSource } from '../../lib/boot/image-source.ts';
 import { Placement } from '../../lib/boot/placement.ts';
 import { ConfigError } from '../../lib/errors.ts';
@@ -195,6 +196,60 @@ test('what would have to move up, or lies twice in the file, cannot be loaded in
   t.false(canLoadInPlace(image, 0x10_0000 - 0x1001));
   const [segment] = image.segments;
   t.false(canLoadInPlace({ ...image, segments: [segment!, { ...segment!, physicalAddress: 0x20 }] }, 0x10_0000));
+});
+
+test('a section is found by its whole name, and where it is loaded', (t) => {
+  const elf = makeElf({
+    segments: [
+      { address: 0x10_0000, data: pattern(9000, 1) },
+      { address: 0x20_0000, data: pattern(9000, 2) },
+    ],
+    sections: [
+      { name: '.rodata.str', segment: 0, offset: 0, size: 10 },
+      { name: '.x.rodata', segment: 0, offset: 0, size: 10 },
+      { name: '.rodata', segment: 1, offset: 1000, size: 500 },
+      { name: '.outside', segment: 1, offset: 1000, size: 9000 },
+    ],
+  });
+  const image = parseElf(source(elf));
+  t.deepEqual(findSection(source(elf), image, '.rodata'), { physicalAddress: 0x20_0000 + 1000, size: 500 });
+  t.is(findSection(source(elf), image, 'rodata'), undefined);
+  t.is(findSection(source(elf), image, '.data'), undefined);
+  t.is(findSection(source(elf), image, '.outside'), undefined);
+  const plain = makeElf({ segments: [{ address: 0x10_0000, data: pattern(9000, 1) }] });
+  t.is(findSection(source(plain), parseElf(source(plain)), '.rodata'), undefined);
+});
+
+test('hostile section headers give an answer inside the kernel, or none', (t) => {
+  const good = makeElf({
+    segments: [{ address: 0x10_0000, data: pattern(5000, 1) }],
+    sections: [{ name: '.rodata', segment: 0, offset: 100, size: 500 }],
+  });
+  const tableAt = Number(good.readBigUInt64LE(40));
+  const property = fc.property(
+    fc.array(
+      fc.tuple(
+        fc.oneof(fc.integer({ min: 40, max: 63 }), fc.integer({ min: tableAt - 20, max: good.length - 1 })),
+        fc.oneof(fc.nat(255), fc.constantFrom(0, 1, 0x7f, 0x80, 0xff)),
+      ),
+      { minLength: 1, maxLength: 5 },
+    ),
+    (changes) => {
+      const elf = Buffer.from(good);
+      for (const [at, value] of changes) elf[at] = value;
+      let image: ReturnType<typeof parseElf>;
+      try {
+        image = parseElf(source(elf));
+      } catch (error) {
+        return error instanceof ConfigError;
+      }
+      const section = findSection(source(elf), image, '.rodata');
+      if (section === undefined) return true;
+      const { physicalAddress, size } = section;
+      return physicalAddress >= 0x10_0000 && physicalAddress + size <= 0x10_0000 + 5000;
+    },
+  );
+  t.notThrows(() => fc.assert(property, { numRuns: 2000 }));
 });
 
 /** The header's fields that a message is about, each made wrong in a way of its own. */

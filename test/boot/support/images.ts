@@ -29,6 +29,16 @@ export interface ElfOptions {
   readonly noteAlignment?: number;
   readonly machine?: number;
   readonly type?: number;
+  /** Named parts of segments; only 64-bit files get section headers. */
+  readonly sections?: readonly Section[];
+}
+
+export interface Section {
+  readonly name: string;
+  /** The index of its segment. */
+  readonly segment: number;
+  readonly offset: number;
+  readonly size: number;
 }
 
 const pad = (size: number, alignment: number) => Math.ceil(size / alignment) * alignment;
@@ -113,7 +123,32 @@ export function makeElf(options: ElfOptions): Buffer {
     }
     file.set(part.data, part.offset);
   }
-  return file;
+  if (options.sections === undefined) return file;
+  const places = options.sections.map(({ segment, offset, size }) => ({ at: parts[segment]!.offset + offset, size }));
+  return Buffer.concat([file, sectionTable(file, options.sections, places)]);
+}
+
+/** The section names and the section headers, which go behind the file; the ELF header is told where. */
+function sectionTable(
+  file: Buffer,
+  sections: readonly Section[],
+  places: readonly { readonly at: number; readonly size: number }[],
+): Buffer {
+  const names = Buffer.from(`\0${[...sections.map(({ name }) => name), '.shstrtab'].join('\0')}\0`, 'latin1');
+  const table = Buffer.alloc((sections.length + 2) * 64);
+  for (const [i, name] of [...sections.map((section) => section.name), '.shstrtab'].entries()) {
+    const header = (i + 1) * 64;
+    const place = places[i] ?? { at: file.length, size: names.length };
+    table.writeUInt32LE(names.indexOf(`${name}\0`), header);
+    table.writeBigUInt64LE(BigInt(place.at), header + 24);
+    table.writeBigUInt64LE(BigInt(place.size), header + 32);
+  }
+  const tableAt = pad(file.length + names.length, 8);
+  file.writeBigUInt64LE(BigInt(tableAt), 40);
+  file.writeUInt16LE(64, 58);
+  file.writeUInt16LE(sections.length + 2, 60);
+  file.writeUInt16LE(sections.length + 1, 62);
+  return Buffer.concat([names, Buffer.alloc(tableAt - file.length - names.length), table]);
 }
 
 export interface BzImageOptions {
