@@ -17,6 +17,7 @@ export const MAP_NORESERVE = 0x4000;
 export const MAP_POPULATE = 0x8000;
 export const MAP_HUGETLB = 0x4_0000;
 export const MAP_HUGE_2MB = 21 << 26;
+export const MADV_DONTNEED = 4;
 export const MADV_HUGEPAGE = 14;
 export const MADV_NOHUGEPAGE = 15;
 export const MADV_DONTDUMP = 16;
@@ -32,7 +33,19 @@ export const EPOLLPRI = 0x002;
 export const EPOLLOUT = 0x004;
 export const EPOLLERR = 0x008;
 export const EPOLLHUP = 0x010;
+export const EPOLLRDHUP = 0x2000;
 export const EPOLLET = 0x8000_0000;
+
+export const AF_UNIX = 1;
+export const SOCK_STREAM = 1;
+export const SOCK_NONBLOCK = O_NONBLOCK;
+export const SOCK_CLOEXEC = O_CLOEXEC;
+export const MSG_PEEK = 0x02;
+export const SHUT_RD = 0;
+export const SHUT_WR = 1;
+
+/** getrandom(2). */
+export const GRND_NONBLOCK = 1;
 
 export const FUTEX_WAKE_PRIVATE = 129;
 
@@ -57,22 +70,36 @@ export const EFAULT = 14;
 export const EBUSY = 16;
 export const EEXIST = 17;
 export const EINVAL = 22;
+export const EPIPE = 32;
 export const ENOSYS = 38;
 export const EOPNOTSUPP = 95;
+export const EADDRINUSE = 98;
 
 /** System call numbers, for the calls that are made without libc. */
 export const SYS_read = 0;
 export const SYS_write = 1;
+export const SYS_close = 3;
 export const SYS_ioctl = 16;
 export const SYS_pread64 = 17;
 export const SYS_pwrite64 = 18;
+export const SYS_readv = 19;
+export const SYS_writev = 20;
+export const SYS_madvise = 28;
+export const SYS_socket = 41;
+export const SYS_connect = 42;
+export const SYS_recvfrom = 45;
+export const SYS_shutdown = 48;
+export const SYS_bind = 49;
+export const SYS_listen = 50;
 export const SYS_fdatasync = 75;
 export const SYS_futex = 202;
 export const SYS_epoll_wait = 232;
 export const SYS_fallocate = 285;
 export const SYS_timerfd_settime = 286;
+export const SYS_accept4 = 288;
 export const SYS_preadv = 295;
 export const SYS_pwritev = 296;
+export const SYS_getrandom = 318;
 export const SYS_io_uring_setup = 425;
 export const SYS_io_uring_enter = 426;
 export const SYS_io_uring_register = 427;
