@@ -52,3 +52,6 @@ export const PCI_CONFIG_DATA_PORT = 0xcfc;
 
 /** GSIs of the in-kernel IOAPIC: 0 to 23. */
 export const IOAPIC_PIN_COUNT = 24;
+
+/** GSIs for virtio-mmio windows, in the order in which they are given out: those that no ISA device here has. */
+export const VIRTIO_MMIO_GSIS = [5, 6, 7, 9, 10, 11, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23] as const;

@@ -6,12 +6,12 @@ import { GuestMemory } from '../../../lib/memory/guest-memory.ts';
 import { compareWithC, constantsOf } from '../../helpers/c-layout.ts';
 import { Driver } from '../../helpers/virtio/driver.ts';
 import { EchoDevice } from '../../helpers/virtio/echo-device.ts';
-import type { PciRegisters } from '../../helpers/virtio/pci-registers.ts';
+import type { OwnPciRegisters } from '../../helpers/virtio/pci-registers.ts';
 
 function setUp() {
   const device = new EchoDevice();
   const driver = new Driver('pci', device, GuestMemory.plain(1 << 20));
-  const registers = driver.registers as PciRegisters;
+  const registers = driver.registers as OwnPciRegisters;
   return { device, driver, registers, bus: registers.bus, space: registers.space };
 }
 

@@ -57,11 +57,21 @@ export class Driver {
   allocator = new GuestAllocator(0x1000);
   rings: DriverRing[] = [];
 
-  constructor(transport: TransportName, device: VirtioDevice, memory: GuestMemory) {
+  /** @param transport a fresh one of that kind; or one that is there already, with its device behind it */
+  constructor(
+    transport: TransportName | { core: VirtioCore; registers: DriverRegisters },
+    device: VirtioDevice,
+    memory: GuestMemory,
+  ) {
     this.memory = memory;
+    if (typeof transport === 'object') {
+      this.core = transport.core;
+      this.registers = transport.registers;
+      return;
+    }
     const log = new FaultLog(device.name, (message) => this.warnings.push(message));
     this.core = new VirtioCore(device, memory, log);
-    this.registers = transport === 'mmio' ? new MmioRegisters(this.core) : new PciRegisters(this.core);
+    this.registers = transport === 'mmio' ? MmioRegisters.over(this.core) : PciRegisters.over(this.core);
   }
 
   get features(): bigint {

@@ -1,3 +1,4 @@
+import type { BusDevice } from '../../../devices/bus.ts';
 import type { VirtioCore } from '../../../devices/virtio/core.ts';
 import * as reg from '../../../devices/virtio/mmio.ts';
 import type { QueuePlace } from '../../../devices/virtio/queue.ts';
@@ -5,11 +6,22 @@ import type { DriverRegisters } from './driver.ts';
 
 /** virtio-mmio as a driver knows it, virtio 1.2 section 4.2.3. */
 export class MmioRegisters implements DriverRegisters {
-  readonly window: reg.VirtioMmio;
+  readonly window: Pick<BusDevice, 'read' | 'write'>;
+  /** Edges of the interrupt line that have come. */
   edges = 0;
 
-  constructor(core: VirtioCore) {
-    this.window = new reg.VirtioMmio(core, { trigger: () => this.edges++ });
+  /** A window of its own for a device. */
+  static over(core: VirtioCore): MmioRegisters {
+    let registers: MmioRegisters | undefined;
+    const trigger = () => {
+      if (registers !== undefined) registers.edges++;
+    };
+    registers = new MmioRegisters(new reg.VirtioMmio(core, { trigger }));
+    return registers;
+  }
+
+  constructor(window: Pick<BusDevice, 'read' | 'write'>) {
+    this.window = window;
     if (this.read(reg.VIRTIO_MMIO_MAGIC_VALUE) !== 0x7472_6976) throw new Error('no virtio device');
     if (this.read(reg.VIRTIO_MMIO_VERSION) !== 2) throw new Error('a legacy device');
   }

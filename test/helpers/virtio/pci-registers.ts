@@ -1,3 +1,4 @@
+import type { BusDevice } from '../../../devices/bus.ts';
 import { PciBus } from '../../../devices/pci/bus.ts';
 import * as pci from '../../../devices/pci/constants.ts';
 import type { MsiSink } from '../../../devices/pci/msix.ts';
@@ -30,18 +31,27 @@ class TestMessages implements MsiSink {
 
 /** virtio-pci as a driver knows it: finds the function, sizes its BAR, and walks its capabilities (virtio 1.2 section 4.1). */
 export class PciRegisters implements DriverRegisters {
-  readonly space = new TestMemorySpace();
-  readonly bus = new PciBus();
-  readonly messages = new TestMessages();
-  readonly function: VirtioPci;
+  readonly space: Pick<BusDevice, 'read' | 'write'>;
+  readonly ecam: BusDevice;
   readonly device: number;
   readonly barSize: number;
   readonly #structures = new Map<number, { capability: number; offset: number; length: number }>();
   readonly #msix: number;
 
-  constructor(core: VirtioCore) {
-    this.function = new VirtioPci(core, this.space, BAR, this.messages);
-    this.device = this.bus.add(this.function);
+  /** A bus of its own for a device. */
+  static over(core: VirtioCore): OwnPciRegisters {
+    const space = new TestMemorySpace();
+    const bus = new PciBus();
+    const messages = new TestMessages();
+    const pci = new VirtioPci(core, space, BAR, messages);
+    return new OwnPciRegisters(space, bus, pci, messages, bus.add(pci));
+  }
+
+  /** @param device its number on the bus */
+  constructor(space: Pick<BusDevice, 'read' | 'write'>, ecam: BusDevice, device: number) {
+    this.space = space;
+    this.ecam = ecam;
+    this.device = device;
     if (this.config(pci.PCI_VENDOR_ID, 2) !== 0x1af4) throw new Error('no virtio device');
     this.barSize = this.#sizeBar();
     this.setConfig(pci.PCI_COMMAND, 2, pci.PCI_COMMAND_MEMORY | pci.PCI_COMMAND_MASTER);
@@ -60,11 +70,11 @@ export class PciRegisters implements DriverRegisters {
   }
 
   config(offset: number, size: 1 | 2 | 4): number {
-    return this.bus.ecam.read((this.device << 15) | offset, size);
+    return this.ecam.read((this.device << 15) | offset, size);
   }
 
   setConfig(offset: number, size: 1 | 2 | 4, value: number): void {
-    this.bus.ecam.write((this.device << 15) | offset, size, value);
+    this.ecam.write((this.device << 15) | offset, size, value);
   }
 
   /** Where a structure's capability lies in configuration space. */
@@ -180,14 +190,10 @@ export class PciRegisters implements DriverRegisters {
       this.#select(i);
       this.setCommon(reg.VIRTIO_PCI_COMMON_Q_MSIX, 2, 1);
     }
-    this.messages.arrived.length = 0;
   }
 
   takeInterrupts(): { queue: boolean; config: boolean } {
-    const { arrived } = this.messages;
-    const found = { queue: arrived.includes(0x41), config: arrived.includes(0x40) };
-    arrived.length = 0;
-    return found;
+    throw new Error('messages go where nobody looks');
   }
 
   setMessage(vector: number, data: number): void {
@@ -230,5 +236,32 @@ export class PciRegisters implements DriverRegisters {
   #write64(offset: number, value: number): void {
     this.setCommon(offset, 4, value % 2 ** 32);
     this.setCommon(offset + 4, 4, Math.floor(value / 2 ** 32));
+  }
+}
+
+/** With a bus of its own, whose messages can be seen. */
+export class OwnPciRegisters extends PciRegisters {
+  declare readonly space: TestMemorySpace;
+  readonly bus: PciBus;
+  readonly function: VirtioPci;
+  readonly messages: TestMessages;
+
+  constructor(space: TestMemorySpace, bus: PciBus, pci: VirtioPci, messages: TestMessages, device: number) {
+    super(space, bus.ecam, device);
+    this.bus = bus;
+    this.function = pci;
+    this.messages = messages;
+  }
+
+  override prepareInterrupts(): void {
+    super.prepareInterrupts();
+    this.messages.arrived.length = 0;
+  }
+
+  override takeInterrupts(): { queue: boolean; config: boolean } {
+    const { arrived } = this.messages;
+    const found = { queue: arrived.includes(0x41), config: arrived.includes(0x40) };
+    arrived.length = 0;
+    return found;
   }
 }
