@@ -77,6 +77,13 @@ export class AsyncEngine implements BlockBackend, UringOwner {
     while (this.#inFlight > 0) this.#ring.wait();
   }
 
+  /** Leaves the ring. The image stays open. */
+  close(): void {
+    this.drain();
+    this.#ring.unregisterFile(this.#file);
+    this.#ring.release(this.#owner, this.depth);
+  }
+
   complete(tag: number, result: number): void {
     this.#inFlight--;
     this.listener?.complete(tag, result);

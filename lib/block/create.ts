@@ -1,4 +1,3 @@
-import type { BlockBackend } from '../../devices/virtio/block/backend.ts';
 import { BlockDevice } from '../../devices/virtio/block/block.ts';
 import type { DriveConfig } from '../config/types.ts';
 import { ConfigError, HostError } from '../errors.ts';
@@ -54,7 +53,7 @@ export class DriveFactory {
     const image = new DiskImage({ path, readOnly, where: `${where}/path_on_host`, warn: this.#warn });
     const guest = this.#memory.addressOf(0);
     const ring = backend.ioEngine === 'Async' ? this.#ringWithRoom() : undefined;
-    const engine: BlockBackend =
+    const engine =
       ring === undefined ? new SyncEngine(image, this.#loop.arena, guest) : new AsyncEngine(image, ring, guest);
     const limiter =
       backend.rateLimiter === undefined
@@ -62,7 +61,7 @@ export class DriveFactory {
         : new RateLimiter(backend.rateLimiter, (onTime) => new LoopTimer(this.#loop, onTime));
     const device = new BlockDevice(engine, { id: config.id, flush: config.cacheType === 'Writeback', limiter });
     const close = (): void => {
-      device.drain();
+      engine.close();
       image.close();
     };
     return { config, device, limiter, close };

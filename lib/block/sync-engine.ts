@@ -84,6 +84,11 @@ export class SyncEngine implements BlockBackend {
     this.submit();
   }
 
+  /** The image stays open. */
+  close(): void {
+    this.drain();
+  }
+
   #transfer(
     tag: number,
     single: number,

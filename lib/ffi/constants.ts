@@ -57,6 +57,7 @@ export const TFD_NONBLOCK = O_NONBLOCK;
 export const F_OFD_SETLK = 37;
 export const F_RDLCK = 0;
 export const F_WRLCK = 1;
+export const F_UNLCK = 2;
 
 export const FALLOC_FL_KEEP_SIZE = 0x01;
 export const FALLOC_FL_PUNCH_HOLE = 0x02;

@@ -63,9 +63,10 @@ export class IoUring implements Poller {
   readonly #cqes: number;
   readonly #sqMask: number;
   readonly #cqMask: number;
-  readonly #owners: UringOwner[] = [];
+  readonly #owners: (UringOwner | undefined)[] = [];
+  /** Whether a slot has a file. */
+  readonly #files: boolean[] = new Array<boolean>(FILE_SLOTS).fill(false);
   #reserved = 0;
-  #files = 0;
   /** Entries up to here are filled; up to `#published` the kernel may take them. u32, as in the ring. */
   #tail = 0;
   #published = 0;
@@ -107,26 +108,36 @@ export class IoUring implements Poller {
 
   /** How many more entries can be reserved. */
   get room(): number {
-    return this.#files < FILE_SLOTS ? this.#entries - this.#reserved : 0;
+    return this.#files.includes(false) ? this.#entries - this.#reserved : 0;
   }
 
   /** Joins `owner`, who will have no more than `depth` requests in flight. @returns its number, for `add` */
   reserve(owner: UringOwner, depth: number): number {
     if (depth > this.room) throw new RangeError('too many requests for one ring');
     this.#reserved += depth;
-    return this.#owners.push(owner) - 1;
+    const free = this.#owners.indexOf(undefined);
+    if (free < 0) return this.#owners.push(owner) - 1;
+    this.#owners[free] = owner;
+    return free;
+  }
+
+  /** An owner goes, who has nothing in flight. */
+  release(owner: number, depth: number): void {
+    this.#reserved -= depth;
+    this.#owners[owner] = undefined;
   }
 
   /** Registers a file, so that the kernel need not look it up for each request. @returns its number, for `add` */
   registerFile(fd: number): number {
-    const index = this.#files++;
-    const argument = new NativeBuffer(io_uring_rsrc_update.size + 4);
-    const list = io_uring_rsrc_update.size;
-    argument.view.setInt32(list, fd, true);
-    argument.view.setUint32(io_uring_rsrc_update.offset.offset, index, true);
-    argument.setNumber64(io_uring_rsrc_update.offset.data, argument.address + list);
-    this.#register(IORING_REGISTER_FILES_UPDATE, argument.address, 1);
-    return index;
+    const file = this.#files.indexOf(false);
+    this.#files[file] = true;
+    this.#setFile(file, fd);
+    return file;
+  }
+
+  unregisterFile(file: number): void {
+    this.#files[file] = false;
+    this.#setFile(file, -1);
   }
 
   /**
@@ -196,13 +207,13 @@ export class IoUring implements Poller {
       const word = this.#cqes + (head & this.#cqMask) * CQE_WORDS;
       const owner = words[word + 1]!;
       told |= 1 << owner;
-      this.#owners[owner]!.complete(words[word]!, words[word + 2]! | 0);
+      this.#owners[owner]?.complete(words[word]!, words[word + 2]! | 0);
       head = (head + 1) >>> 0;
     }
     this.#completionsSeen = head;
     Atomics.store(words, this.#cqHead, head);
     for (let owner = 0; told !== 0; owner++, told >>>= 1) {
-      if ((told & 1) !== 0) this.#owners[owner]!.completed();
+      if ((told & 1) !== 0) this.#owners[owner]?.completed();
     }
     return true;
   }
@@ -250,6 +261,15 @@ export class IoUring implements Poller {
     if (result < 0 && result !== -EAGAIN && result !== -EBUSY && result !== -EINTR) {
       throw new SystemError('io_uring_enter', -result, 'hand requests to a disk');
     }
+  }
+
+  #setFile(file: number, fd: number): void {
+    const list = io_uring_rsrc_update.size;
+    const argument = new NativeBuffer(list + 4);
+    argument.view.setInt32(list, fd, true);
+    argument.view.setUint32(io_uring_rsrc_update.offset.offset, file, true);
+    argument.setNumber64(io_uring_rsrc_update.offset.data, argument.address + list);
+    this.#register(IORING_REGISTER_FILES_UPDATE, argument.address, 1);
   }
 
   #register(operation: number, argument: number, count: number): void {
