@@ -35,8 +35,14 @@ export interface Watch {
 
 type Handler = (events: number) => void;
 
-/** Looks at the pollers in vain before the loop sleeps: about as long as a guest exit takes (20 µs). */
-const DEFAULT_SPINS = 2000;
+/**
+ * Looks at the pollers in vain before the loop sleeps: at most about as long as a guest takes from one exit to the next (40 µs).
+ * As KVM does when it polls for a halted vCPU, it looks longer after a sleep that looking would have saved, and less after a long one.
+ */
+const MAX_SPINS = 4096;
+const MIN_SPINS = 32;
+/** A sleep of fewer milliseconds was not worth it. */
+const SHORT_SLEEP_MS = 0.1;
 /** After so many looks that found work, the descriptors are looked at too: a busy guest cannot starve them. */
 const WORK_PER_EPOLL = 32;
 
@@ -64,21 +70,10 @@ export class EventLoop {
   readonly #freeSlots: number[] = [];
   /** Slots of closed watches: reusable once no event of theirs can be in the array. */
   readonly #retired: number[] = [];
-  #spins = DEFAULT_SPINS;
+  #spins = MAX_SPINS;
   #running = false;
   #yield = false;
   #failure: unknown;
-  #finish: (() => void) | undefined;
-  readonly #turn = (): void => {
-    try {
-      this.#runTurn();
-    } catch (error) {
-      this.#failure = error;
-      this.#running = false;
-    }
-    if (this.#running) setImmediate(this.#turn);
-    else this.#finish?.();
-  };
 
   constructor() {
     this.#epollFd = call('epoll_create1', 'create the event loop', EPOLL_CLOEXEC);
@@ -103,11 +98,6 @@ export class EventLoop {
   /** Host address of the u32 that is 1 while the loop sleeps; who clears it must write `wakeFd`. */
   get sleepingAddress(): number {
     return this.#sleeping.address;
-  }
-
-  /** How often the pollers are looked at, in vain, before the loop sleeps. */
-  set spins(count: number) {
-    this.#spins = count;
   }
 
   addPoller(poller: Poller): void {
@@ -160,10 +150,25 @@ export class EventLoop {
   async run(): Promise<void> {
     this.#running = true;
     this.#failure = undefined;
+    // Node calls us back by a message. An immediate will not do: while one runs, libuv says that it must not sleep. It comes between
+    // so that libuv gets through its whole round: of messages, Node takes up to a thousand in one go. The open port also tells
+    // libuv that the loop is alive; one without anything to wait for must not sleep either.
+    const { port1, port2 } = new MessageChannel();
+    const callBack = () => port2.postMessage(undefined);
     await new Promise<void>((resolve) => {
-      this.#finish = resolve;
-      setImmediate(this.#turn);
+      port1.onmessage = () => {
+        try {
+          this.#runTurn();
+        } catch (error) {
+          this.#failure = error;
+          this.#running = false;
+        }
+        if (this.#running) setImmediate(callBack);
+        else resolve();
+      };
+      callBack();
     });
+    port1.close();
     if (this.#failure !== undefined) throw this.#failure;
   }
 
@@ -191,11 +196,12 @@ export class EventLoop {
       }
       if (idle < this.#spins && work < WORK_PER_EPOLL && !this.#yield) continue;
       for (let i = 0; i < this.#beforeSleep.length; i++) this.#beforeSleep[i]!();
-      if (idle < this.#spins || this.#yield) this.#wait(0);
+      const sleeps = idle >= this.#spins && !this.#yield;
+      if (!sleeps) this.#wait(0);
       else if (!this.#sleep()) continue;
       idle = 0;
       work = 0;
-      if (this.#dispatch() || this.#yield) {
+      if (this.#dispatch(sleeps) || this.#yield) {
         this.#yield = false;
         return;
       }
@@ -210,7 +216,12 @@ export class EventLoop {
       for (let i = 0; i < this.#pollers.length; i++) {
         if (this.#pollers[i]!.listen?.()) found = true;
       }
-      if (!found) this.#wait(-1);
+      if (!found) {
+        const start = performance.now();
+        this.#wait(-1);
+        const isShort = performance.now() - start < SHORT_SLEEP_MS;
+        this.#spins = isShort ? Math.min(this.#spins * 2, MAX_SPINS) : Math.max(this.#spins >> 1, MIN_SPINS);
+      }
       for (let i = 0; i < this.#pollers.length; i++) this.#pollers[i]!.ignore?.();
     }
     Atomics.store(this.#sleepingWord, 0, 0);
@@ -231,12 +242,13 @@ export class EventLoop {
     this.arena.wait.run();
   }
 
-  /** Calls the handlers of what epoll_wait returned. @returns whether Node has to run */
-  #dispatch(): boolean {
+  /** Calls the handlers of what epoll_wait returned. @param slept without a limit of ours @returns whether Node has to run */
+  #dispatch(slept: boolean): boolean {
     const count = this.#words[(this.arena.waitBlock + 40) >> 2]!;
     if (count < 0 && count !== -EINTR && count !== -EAGAIN)
       throw new SystemError('epoll_wait', -count, 'wait for events');
-    let node = count <= 0;
+    // A sleep that ended without an event was ended by libuv's next timer.
+    let node = (slept && count === 0) || this.#words[(this.arena.waitBlock + 48) >> 2] === 0;
     for (let i = 0; i < count; i++) {
       const word = (this.arena.events + i * EPOLL_EVENT_SIZE) >> 2;
       const slot = this.#words[word + 1]!;

@@ -2,7 +2,8 @@
 # Called by pthread_once(3); the block's address lies behind the code (see calls.S).
 #
 # Block: u64 loop (uv_loop_t *), u64 uv_update_time, u64 uv_backend_timeout, i32 epoll fd, i32 maxevents, u64 events,
-#        i32 result (events, or -errno), i32 longest sleep in milliseconds (-1: no limit).
+#        i32 result (events, or -errno), i32 longest sleep in milliseconds (-1: no limit),
+#        i32 out: milliseconds to libuv's next timer (-1: none; 0: it has something to do now).
 
         .intel_syntax noprefix
         .set LOOP, 0
@@ -13,22 +14,20 @@
         .set EVENTS, 32
         .set RESULT, 40
         .set LIMIT, 44
+        .set TIMEOUT, 48
         .set SYS_epoll_wait, 232
 
         .text
         push    rbx                     # also aligns the stack for the calls
         mov     rbx, [rip + block]
-        mov     r10d, [rbx + LIMIT]
-        test    r10d, r10d
-        jz      sleep                   # only a look: libuv's timers do not matter
         mov     rdi, [rbx + LOOP]
         call    [rbx + UPDATE_TIME]
         mov     rdi, [rbx + LOOP]
         call    [rbx + BACKEND_TIMEOUT]
+        mov     [rbx + TIMEOUT], eax
         mov     r10d, [rbx + LIMIT]
         cmp     eax, r10d               # unsigned: -1 is the longest
         cmovb   r10d, eax
-sleep:
         mov     edi, [rbx + EPOLL_FD]
         mov     rsi, [rbx + EVENTS]
         mov     edx, [rbx + MAX_EVENTS]

@@ -143,13 +143,15 @@ test.serial('pollers are asked until they have nothing to do, and descriptors ar
   });
 });
 
-test.serial('an idle loop does not wake up', async (t) => {
+test.serial('an idle loop sleeps, and does not wake up', async (t) => {
   await withLoop(async () => {
     await sleep(50);
-    const before = contextSwitches();
+    const switches = contextSwitches();
+    const cpu = process.cpuUsage();
     await sleep(500);
-    const switches = contextSwitches() - before;
-    t.true(switches < 10, `${switches} context switches in half a second`);
+    const { user, system } = process.cpuUsage(cpu);
+    t.true(contextSwitches() - switches < 10, `${contextSwitches() - switches} context switches in half a second`);
+    t.true(user + system < 100_000, `${user + system} µs of CPU in half a second`);
   });
 });
 
