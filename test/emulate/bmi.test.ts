@@ -2,8 +2,11 @@ import test from 'ava';
 import { Flag } from '../../lib/emulate/registers.ts';
 import { compareWithProcessor } from './support/compare.ts';
 import { type Encoding, encode, instructionCase } from './support/encode.ts';
+import { lacks } from './support/features.ts';
 import { type GeneralOptions, generalCases } from './support/general.ts';
-import { CODE } from './support/native.ts';
+import { aboutProcessor, CODE } from './support/native.ts';
+
+const about = aboutProcessor();
 
 const VEX_38 = 2;
 const VEX_3A = 3;
@@ -16,6 +19,9 @@ interface Member {
   readonly undefinedFlags?: number;
   readonly immediate?: GeneralOptions['immediate'];
 }
+
+/** The others are BMI2. */
+const BMI1 = ['andn', 'blsr', 'blsmsk', 'blsi', 'bextr'];
 
 const MEMBERS: readonly Member[] = [
   { name: 'andn', vex: { map: VEX_38, pp: 0 }, opcode: 0xf2, undefinedFlags: Flag.AF | Flag.PF },
@@ -35,6 +41,7 @@ const MEMBERS: readonly Member[] = [
 
 for (const { name, vex, opcode, extension, undefinedFlags = 0, immediate } of MEMBERS) {
   test(name, (t) => {
+    if (lacks(t, about, BMI1.includes(name) ? 'bmi1' : 'bmi2')) return;
     const options = { ...(extension === undefined ? {} : { extension }), ...(immediate ? { immediate } : {}) };
     const adjust: GeneralOptions['adjust'] = (random, state) => {
       // Start, length and index operands small enough to matter.
@@ -54,6 +61,7 @@ for (const { name, vex, opcode, extension, undefinedFlags = 0, immediate } of ME
 }
 
 test('adcx and adox', (t) => {
+  if (lacks(t, about, 'adx')) return;
   for (const prefix of [0x66, 0xf3]) {
     const opcode = [0x0f, 0x38, 0xf6];
     compareWithProcessor(t, [
@@ -64,6 +72,7 @@ test('adcx and adox', (t) => {
 });
 
 test('VEX.L = 1, an unused VEX.vvvv, a prefix before VEX, LOCK: invalid', (t) => {
+  if (lacks(t, about, 'bmi1', 'bmi2')) return;
   const operands = { reg: 1, vvvv: 2, rm: { register: 3 } };
   const andn: Encoding = { vex: { map: VEX_38, pp: 0 }, opcode: [0xf2] };
   const valid = encode(andn, operands, CODE);

@@ -1,4 +1,4 @@
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { completeInstruction } from '../../lib/emulate/complete.ts';
 import { compareWithProcessor, Stage } from './support/compare.ts';
 import { encode, instructionCase, memoryOperand, randomState } from './support/encode.ts';
@@ -28,18 +28,17 @@ for (const [name, vex] of [
   ['v', true],
 ] as const) {
   const encoding = vex ? { vex: { map: 1, pp: 0 }, opcode: [0xae] } : { opcode: [0x0f, 0xae] };
-  const missing = vex && (about.xcr0 & AVX) === 0;
-
   test(`${name}stmxcsr`, (t) => {
-    if (missing) t.log('this processor has no AVX');
+    if (vex && lacksAvx(t)) return;
     // The one vector register operand of the encoding is not used, and must read 0.
     const cases = generalCases(encoding, { seed: 1, memorySize: 4, forms: 'memory', extension: 3 }).filter(
       ({ code }) => !vex || unusedRegister(code) === 0,
     );
-    compareWithProcessor(t, missing ? [] : withState(cases, 2));
+    compareWithProcessor(t, withState(cases, 2));
   });
 
   test(`${name}ldmxcsr, with and without bits that are reserved`, (t) => {
+    if (vex && lacksAvx(t)) return;
     const cases = generalCases(encoding, {
       seed: 3,
       memorySize: 4,
@@ -49,8 +48,15 @@ for (const [name, vex] of [
         if (random.below(3) > 0) new DataView(memory.buffer).setUint32(0, random.below(0x10000), true);
       },
     }).filter(({ code }) => !vex || unusedRegister(code) === 0);
-    compareWithProcessor(t, missing ? [] : withState(cases, 4), { fpu: MXCSR_ONLY });
+    compareWithProcessor(t, withState(cases, 4), { fpu: MXCSR_ONLY });
   });
+}
+
+function lacksAvx(t: ExecutionContext): boolean {
+  if ((about.xcr0 & AVX) !== 0) return false;
+  t.log('this processor has no AVX');
+  t.pass();
+  return true;
 }
 
 function unusedRegister(code: Uint8Array): number {
@@ -59,6 +65,7 @@ function unusedRegister(code: Uint8Array): number {
 }
 
 test('VEX.L = 1 and an unused VEX.vvvv are undefined', (t) => {
+  if (lacksAvx(t)) return;
   const operands = { reg: 3, vvvv: 1, rm: { register: 0 } };
   const codes = [
     encode({ vex: { map: 1, pp: 0, l: 1 }, opcode: [0xae] }, { ...operands, vvvv: 0 }, CODE),

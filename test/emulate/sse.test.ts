@@ -3,6 +3,7 @@ import { completeInstruction } from '../../lib/emulate/complete.ts';
 import { compareWithProcessor, Stage } from './support/compare.ts';
 import type { Encoding } from './support/encode.ts';
 import { instructionCase } from './support/encode.ts';
+import { type Feature, lacks } from './support/features.ts';
 import { extendedRegions, randomArea } from './support/fpu.ts';
 import { type GeneralOptions, generalCases } from './support/general.ts';
 import { aboutProcessor, DATA, type InstructionCase } from './support/native.ts';
@@ -12,15 +13,10 @@ const about = aboutProcessor();
 /** XMM and MXCSR, and everything beyond: the upper halves of wider registers must stay. */
 const VECTOR_STATE = [[24, 28], [160, 416], ...extendedRegions(about)] as const;
 
-/** `CPUID.01H:ECX`. */
-const SSSE3 = 1 << 9;
-const SSE41 = 1 << 19;
-const SSE42 = 1 << 20;
-
 interface Group {
   readonly prefix: readonly number[];
   readonly map: readonly number[];
-  readonly needs?: number;
+  readonly needs?: Feature;
   readonly names: Readonly<Record<string, number>>;
 }
 
@@ -103,7 +99,7 @@ const BINARY: readonly Group[] = [
   {
     prefix: [0x66],
     map: [0x0f, 0x38],
-    needs: SSSE3,
+    needs: 'ssse3',
     names: {
       pshufb: 0x00,
       phaddw: 0x01,
@@ -125,7 +121,7 @@ const BINARY: readonly Group[] = [
   {
     prefix: [0x66],
     map: [0x0f, 0x38],
-    needs: SSE41,
+    needs: 'sse4.1',
     names: {
       pblendvb: 0x10,
       blendvps: 0x14,
@@ -146,7 +142,7 @@ const BINARY: readonly Group[] = [
       phminposuw: 0x41,
     },
   },
-  { prefix: [0x66], map: [0x0f, 0x38], needs: SSE42, names: { pcmpgtq: 0x37 } },
+  { prefix: [0x66], map: [0x0f, 0x38], needs: 'sse4.2', names: { pcmpgtq: 0x37 } },
 ];
 
 const WITH_IMMEDIATE: readonly Group[] = [
@@ -154,8 +150,8 @@ const WITH_IMMEDIATE: readonly Group[] = [
   { prefix: [0xf2], map: [0x0f], names: { pshuflw: 0x70 } },
   { prefix: [0xf3], map: [0x0f], names: { pshufhw: 0x70 } },
   { prefix: [], map: [0x0f], names: { shufps: 0xc6 } },
-  { prefix: [0x66], map: [0x0f, 0x3a], needs: SSSE3, names: { palignr: 0x0f } },
-  { prefix: [0x66], map: [0x0f, 0x3a], needs: SSE41, names: { blendps: 0x0c, blendpd: 0x0d, pblendw: 0x0e } },
+  { prefix: [0x66], map: [0x0f, 0x3a], needs: 'ssse3', names: { palignr: 0x0f } },
+  { prefix: [0x66], map: [0x0f, 0x3a], needs: 'sse4.1', names: { blendps: 0x0c, blendpd: 0x0d, pblendw: 0x0e } },
 ];
 
 const anyImmediate = (random: Random) => [random.below(4) > 0 ? random.below(32) : random.below(256)];
@@ -185,13 +181,9 @@ function check(
   t: ExecutionContext,
   encoding: Encoding,
   options: Omit<GeneralOptions, 'seed'> & { seed?: number },
-  needs = 0,
+  needs?: Feature,
 ): void {
-  if ((about.leaf1Ecx & needs) !== needs) {
-    t.log('this processor does not have it');
-    t.pass();
-    return;
-  }
+  if (needs && lacks(t, about, needs)) return;
   const seed = encoding.opcode.at(-1)! + (encoding.prefix?.[0] ?? 0);
   compareWithProcessor(t, vectorCases(encoding, { count: 120, seed, ...options }), { fpu: VECTOR_STATE });
 }
@@ -233,7 +225,7 @@ test('pmovsx and pmovzx', (t) => {
     [5, 8],
   ] as const) {
     for (const high of [0x20, 0x30]) {
-      check(t, { prefix: [0x66], opcode: [0x0f, 0x38, high + low] }, { memorySize: size }, SSE41);
+      check(t, { prefix: [0x66], opcode: [0x0f, 0x38, high + low] }, { memorySize: size }, 'sse4.1');
     }
   }
 });
@@ -245,7 +237,7 @@ interface Move {
   readonly w?: boolean;
   readonly forms?: 'register' | 'memory';
   readonly align?: number;
-  readonly needs?: number;
+  readonly needs?: Feature;
   readonly immediate?: boolean;
 }
 
@@ -263,7 +255,7 @@ const MOVES: Readonly<Record<string, Move>> = {
   lddqu: { prefix: [0xf2], opcode: [0xf0], size: 16, forms: 'memory' },
   movntps: { prefix: [], opcode: [0x2b], size: 16, forms: 'memory', align: 16 },
   movntdq: { prefix: [0x66], opcode: [0xe7], size: 16, forms: 'memory', align: 16 },
-  movntdqa: { prefix: [0x66], opcode: [0x38, 0x2a], size: 16, forms: 'memory', align: 16, needs: SSE41 },
+  movntdqa: { prefix: [0x66], opcode: [0x38, 0x2a], size: 16, forms: 'memory', align: 16, needs: 'sse4.1' },
   'movlps load, movhlps': { prefix: [], opcode: [0x12], size: 8 },
   'movlpd load': { prefix: [0x66], opcode: [0x12], size: 8, forms: 'memory' },
   'movlps store': { prefix: [], opcode: [0x13], size: 8, forms: 'memory' },
@@ -290,14 +282,14 @@ const MOVES: Readonly<Record<string, Move>> = {
   'movnti, 64 bits': { prefix: [], opcode: [0xc3], size: 8, w: true, forms: 'memory' },
   pinsrw: { prefix: [0x66], opcode: [0xc4], size: 2, immediate: true },
   'pextrw of SSE2': { prefix: [0x66], opcode: [0xc5], size: 2, immediate: true, forms: 'register' },
-  pextrb: { prefix: [0x66], opcode: [0x3a, 0x14], size: 1, immediate: true, needs: SSE41 },
-  pextrw: { prefix: [0x66], opcode: [0x3a, 0x15], size: 2, immediate: true, needs: SSE41 },
-  pextrd: { prefix: [0x66], opcode: [0x3a, 0x16], size: 4, immediate: true, needs: SSE41 },
-  pextrq: { prefix: [0x66], opcode: [0x3a, 0x16], size: 8, w: true, immediate: true, needs: SSE41 },
-  extractps: { prefix: [0x66], opcode: [0x3a, 0x17], size: 4, immediate: true, needs: SSE41 },
-  pinsrb: { prefix: [0x66], opcode: [0x3a, 0x20], size: 1, immediate: true, needs: SSE41 },
-  pinsrd: { prefix: [0x66], opcode: [0x3a, 0x22], size: 4, immediate: true, needs: SSE41 },
-  pinsrq: { prefix: [0x66], opcode: [0x3a, 0x22], size: 8, w: true, immediate: true, needs: SSE41 },
+  pextrb: { prefix: [0x66], opcode: [0x3a, 0x14], size: 1, immediate: true, needs: 'sse4.1' },
+  pextrw: { prefix: [0x66], opcode: [0x3a, 0x15], size: 2, immediate: true, needs: 'sse4.1' },
+  pextrd: { prefix: [0x66], opcode: [0x3a, 0x16], size: 4, immediate: true, needs: 'sse4.1' },
+  pextrq: { prefix: [0x66], opcode: [0x3a, 0x16], size: 8, w: true, immediate: true, needs: 'sse4.1' },
+  extractps: { prefix: [0x66], opcode: [0x3a, 0x17], size: 4, immediate: true, needs: 'sse4.1' },
+  pinsrb: { prefix: [0x66], opcode: [0x3a, 0x20], size: 1, immediate: true, needs: 'sse4.1' },
+  pinsrd: { prefix: [0x66], opcode: [0x3a, 0x22], size: 4, immediate: true, needs: 'sse4.1' },
+  pinsrq: { prefix: [0x66], opcode: [0x3a, 0x22], size: 8, w: true, immediate: true, needs: 'sse4.1' },
 };
 
 for (const [name, { prefix, opcode, size, w, forms, align, needs, immediate }] of Object.entries(MOVES)) {

@@ -148,8 +148,8 @@ export function littleEndian(value: number, size: number): number[] {
 export function randomState(random: Random, mode: 32 | 64 = 64) {
   const gpr = Array.from({ length: 16 }, () => random.operand());
   if (mode === 32) {
-    // 32-bit code cannot see the upper halves, and processors keep nothing there: R8 to R15 stay as they are.
-    for (let i = 0; i < 8; i++) gpr[i] = BigInt.asUintN(32, gpr[i]!);
+    // What 32-bit code cannot see need not survive it.
+    for (let i = 0; i < 16; i++) gpr[i] = i < 8 ? BigInt.asUintN(32, gpr[i]!) : 0n;
   }
   return { gpr, fsBase: 0n, gsBase: 0n, rflags: 0x202 | (random.below(0x1000) & 0x8d5) };
 }
