@@ -53,8 +53,6 @@ interface Fixture {
 
 async function withVm(body: (fixture: Fixture) => Promise<void>): Promise<void> {
   const vm = new TinyVm([new Uint8Array(1)]);
-  // Asleep as soon as there is nothing to do: it is the guest's notification that must wake the loop.
-  vm.loop.spins = 1;
   const mmio = new MmioBus();
   const warnings: string[] = [];
   const warn = (line: string) => warnings.push(line);
