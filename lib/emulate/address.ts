@@ -40,7 +40,7 @@ export function checkCanonical(cpu: CpuContext, linear: bigint, size: number, ve
 }
 
 /** Whether bits 63 to `bits` - 1 are all the same. */
-export function isCanonical(linear: bigint, bits: number): boolean {
+function isCanonical(linear: bigint, bits: number): boolean {
   const top = BigInt.asIntN(64, linear) >> BigInt(bits - 1);
   return top === 0n || top === -1n;
 }

@@ -17,7 +17,7 @@ export function formatUnknown(bytes: Uint8Array, cpu: CpuContext, reason: string
 }
 
 /** General and control registers, `name=value`, in one line. */
-export function formatRegisters(cpu: CpuContext): string {
+function formatRegisters(cpu: CpuContext): string {
   const general = Object.entries(Register).map(([name, index]) => `${name}=${hex(cpu.registers.quads[index]!)}`);
   const control = [`cr0=${hex(cpu.cr0)}`, `cr3=${hex(cpu.cr3)}`, `cr4=${hex(cpu.cr4)}`, `efer=${hex(cpu.efer)}`];
   return [...general, ...control].join(' ');

@@ -6,7 +6,7 @@ import { type Instruction, OpcodeMap, Prefix } from './instruction.ts';
 import { ldmxcsr, stmxcsr } from './mxcsr.ts';
 import { type Execute, type OperationTable, VEX_0F } from './operation.ts';
 import { rdpkru, wrpkru } from './protection-keys.ts';
-import { clac, monitorOrWait, rdpid, rdtscp, stac, xgetbv, xsetbv } from './system.ts';
+import { clac, monitor, monitorx, rdpid, rdtscp, stac, xgetbv, xsetbv } from './system.ts';
 import type { CpuContext } from './types.ts';
 import { xrstor, xrstors } from './xrstor.ts';
 import { xsave, xsavec, xsaveopt, xsaves } from './xsave.ts';
@@ -35,25 +35,25 @@ function group6(insn: Instruction, cpu: CpuContext): number {
 }
 
 /** Register forms of group 7 by their ModRM byte, without a mandatory prefix. */
-const GROUP_7: Readonly<Record<number, Execute>> = {
-  200: monitorOrWait, // C8 monitor
-  201: monitorOrWait, // C9 mwait
-  202: clac, // CA
-  203: stac, // CB
-  208: xgetbv, // D0
-  209: xsetbv, // D1
-  238: rdpkru, // EE
-  239: wrpkru, // EF
-  250: monitorOrWait, // FA monitorx
-  251: monitorOrWait, // FB mwaitx
-};
+const GROUP_7 = new Map<number, Execute>([
+  [0xc8, monitor],
+  [0xc9, monitor], // mwait
+  [0xca, clac],
+  [0xcb, stac],
+  [0xd0, xgetbv],
+  [0xd1, xsetbv],
+  [0xee, rdpkru],
+  [0xef, wrpkru],
+  [0xfa, monitorx],
+  [0xfb, monitorx], // mwaitx
+]);
 const MODRM_RDTSCP = 0xf9;
 
 function group7(insn: Instruction, cpu: CpuContext): number {
   if (insn.isMemory) return unknown();
   const modRm = 0xc0 | ((insn.reg & 7) << 3) | (insn.rm & 7);
   if (modRm === MODRM_RDTSCP) return rdtscp(insn, cpu);
-  const execute = insn.prefix === Prefix.None ? GROUP_7[modRm] : undefined;
+  const execute = insn.prefix === Prefix.None ? GROUP_7.get(modRm) : undefined;
   return execute === undefined ? unknown() : execute(insn, cpu);
 }
 

@@ -103,20 +103,11 @@ export class RegisterFile {
     return this.#dwords[INDEX_OF_NUMBER[number]! * 2]!;
   }
 
-  /** Bits 63:32. */
-  getHigh32(number: number): number {
-    return this.#dwords[INDEX_OF_NUMBER[number]! * 2 + 1]!;
-  }
-
   /** Writes 32 bits and clears the upper 32, as every 32-bit operation does in 64-bit mode (Intel SDM vol. 1, §3.4.1.1). */
   set32(number: number, value: number): void {
-    this.setHalves(number, value, 0);
-  }
-
-  setHalves(number: number, low: number, high: number): void {
     const index = INDEX_OF_NUMBER[number]! * 2;
-    this.#dwords[index] = low;
-    this.#dwords[index + 1] = high;
+    this.#dwords[index] = value;
+    this.#dwords[index + 1] = 0;
   }
 
   get16(number: number): number {

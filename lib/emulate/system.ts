@@ -94,11 +94,16 @@ export function isValidXcr0(value: number, supported: number): boolean {
 }
 
 /**
- * `monitor`, `mwait`, and AMD's `monitorx`, `mwaitx`: nothing is watched, and the wait is over at once, as it may be for any
- * reason (Intel SDM vol. 2, MWAIT). A guest only finds these where `CPUID` has them.
+ * `monitor` and `mwait`: nothing is watched, and the wait is over at once, as it may be for any reason (Intel SDM vol. 2, MWAIT).
+ * A guest only uses them where `CPUID` has them.
  */
-export function monitorOrWait(_insn: Instruction, cpu: CpuContext): number {
+export function monitor(insn: Instruction, cpu: CpuContext): number {
   if (cpu.cpl !== 0) undefinedOpcode();
+  return monitorx(insn, cpu);
+}
+
+/** `monitorx` and `mwaitx`: the same for any privilege level. AMD APM vol. 3, MONITORX. */
+export function monitorx(_insn: Instruction, _cpu: CpuContext): number {
   return Effect.None;
 }
 

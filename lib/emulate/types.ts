@@ -100,13 +100,14 @@ export const Dirty = {
   ExtendedState: 1 << 1,
 } as const;
 
-/** The instruction is done, RIP is behind it, and interrupts are no longer held off by an earlier `sti` or `mov ss`. */
+/** The instruction is done, and RIP is behind it. */
 export interface Completed {
   readonly kind: 'completed';
   readonly dirty: number;
   /**
    * Cached translations must go, as after `invpcid`. A KVM that shadows the guest's page tables looks at them again when CR3
-   * is written with another value: set a different CR3 through `KVM_SET_SREGS`, then the true one.
+   * is written with another value: set a different CR3 through `KVM_SET_SREGS`, then the true one. (KVM-PVM, which emulates
+   * every write of a guest kernel to its page tables, was seen to show them at once even without.)
    */
   readonly flushTlb: boolean;
 }
@@ -125,7 +126,7 @@ export interface Exception {
 }
 
 /** A software interrupt (`int n`) is to be delivered through the IDT: no error code, RIP is behind the instruction. */
-export interface SoftwareInterrupt {
+interface SoftwareInterrupt {
   readonly kind: 'interrupt';
   readonly dirty: number;
   readonly vector: number;

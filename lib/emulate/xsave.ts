@@ -27,6 +27,7 @@ import {
 } from './xsave-area.ts';
 
 const XMM_SIZE = 16;
+const ZEROS = new Uint8Array(4);
 
 const layout = new AreaLayout();
 const span = new Span();
@@ -116,8 +117,6 @@ function writeComponents(
   if ((saved & XFEATURE_SSE) !== 0) span.write(XSAVE_XMM, image.subarray(XSAVE_XMM, endOfXmm(insn)));
   forEachComponent(cpu, state, saved, (i, bytes) => span.write(layout.at(i), bytes));
 }
-
-const ZEROS = new Uint8Array(4);
 
 /** Only 64-bit mode has registers 8 to 15. */
 export function endOfXmm(insn: Instruction): number {

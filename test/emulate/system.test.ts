@@ -195,6 +195,7 @@ test('monitor, mwait and their like are over at once, in the kernel', (t) => {
   }
   cpu.cpl = 3;
   t.like(complete(cpu, [0x0f, 0x01, 0xc8]), { kind: 'exception', vector: 6 });
+  t.is(complete(cpu, [0x0f, 0x01, 0xfa]).kind, 'completed');
 });
 
 test('clwb is checked like a load, fences change nothing', (t) => {
