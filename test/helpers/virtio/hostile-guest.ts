@@ -72,6 +72,7 @@ export class HostileGuest {
     this.memory = new GuestMemory(buffer, MARGIN, MEMORY_SIZE);
     this.disk = new MemoryDisk(DISK_SIZE, options);
     this.disk.logging = false;
+    if (options.slow) this.disk.depth = 8;
     for (let i = 0; i < DISK_SIZE; i++) this.disk.bytes[i] = i * 7;
     this.#readOnlyCopy = options.readOnly ? this.disk.bytes.slice() : undefined;
     const device = new BlockDevice(this.disk, { id: 'fuzzed', flush: true });
