@@ -3,6 +3,7 @@
  * that ran the vCPU. The benchmarks measure mvm against it, and the guests are tried under it.
  *
  *   reference-vmm [--memory MiB] [--cpus N] [--entry pvh|linux] [--cmdline TEXT] KERNEL
+ *   reference-vmm --tsc-khz          prints the frequency of a guest's time-stamp counter
  *
  * Exit status: 0 the guest powered off or asked for a reset, 5 it crashed (a line on stderr says how), 1 anything else.
  */
@@ -163,7 +164,7 @@ struct cpu {
   struct kvm_run *run;
 };
 
-static void *run_cpu(void *argument) {
+static _Noreturn void *run_cpu(void *argument) {
   struct cpu *cpu = argument;
   struct kvm_run *run = cpu->run;
   for (;;) {
@@ -199,7 +200,16 @@ static void *run_cpu(void *argument) {
   }
 }
 
+static int print_tsc_khz(void) {
+  kvm = CHECK(open("/dev/kvm", O_RDWR | O_CLOEXEC));
+  vm = CHECK(ioctl(kvm, KVM_CREATE_VM, 0));
+  int fd = CHECK(ioctl(vm, KVM_CREATE_VCPU, 0));
+  printf("%ld\n", CHECK(ioctl(fd, KVM_GET_TSC_KHZ, 0)));
+  return 0;
+}
+
 int main(int count, char **arguments) {
+  if (count == 2 && !strcmp(arguments[1], "--tsc-khz")) return print_tsc_khz();
   const char *command_line = "", *kernel = NULL;
   int pvh = 1;
   for (int i = 1; i < count; i++) {
@@ -250,5 +260,4 @@ int main(int count, char **arguments) {
     if (pthread_create(&thread, NULL, run_cpu, &cpus[i])) fail("pthread_create");
   }
   run_cpu(&cpus[0]);
-  return 0;
 }
