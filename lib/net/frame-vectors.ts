@@ -1,0 +1,93 @@
+import { NativeBuffer } from '../ffi/native-buffer.ts';
+
+/** `sizeof(struct iovec)`: u64 address, u64 length. */
+const IOVEC_SIZE = 16;
+const IOVEC_WORDS = IOVEC_SIZE / 4;
+
+/**
+ * A batch of frames as `struct iovec`s, one list after the other, in memory that the kernel can read. Pieces that lie side by side
+ * become one. Allocates nothing after its construction; pages that are never used cost nothing.
+ */
+export class FrameVectors {
+  readonly #memory: NativeBuffer;
+  readonly #words: Uint32Array;
+  /** Host address of the guest buffer's first byte. */
+  readonly #guest: number;
+  /** By frame: its first iovec; behind the last frame, the next that is free. */
+  readonly #first: Uint32Array;
+  #frames = 0;
+  #used = 0;
+  /** Host address behind the last piece, or -1 where nothing may be joined to it. */
+  #end = -1;
+
+  /**
+   * @param guest host address of `GuestMemory.buffer`'s first byte
+   * @param frames of a batch
+   * @param pieces of a frame at most
+   */
+  constructor(guest: number, frames: number, pieces: number) {
+    this.#guest = guest;
+    this.#memory = new NativeBuffer(frames * pieces * IOVEC_SIZE);
+    this.#words = new Uint32Array(this.#memory.buffer, this.#memory.base, frames * pieces * IOVEC_WORDS);
+    this.#first = new Uint32Array(frames + 1);
+  }
+
+  /** Frames in it. */
+  get frames(): number {
+    return this.#frames;
+  }
+
+  /** Pieces of all frames. */
+  get pieces(): number {
+    return this.#used;
+  }
+
+  /** Begins a frame. */
+  begin(): void {
+    this.#first[this.#frames] = this.#used;
+    this.#frames++;
+    this.#end = -1;
+  }
+
+  /** Adds bytes of the guest to the frame that was begun last. */
+  addGuest(offset: number, length: number): void {
+    this.addHost(this.#guest + offset, length);
+  }
+
+  /** Adds bytes at a host address. */
+  addHost(address: number, length: number): void {
+    const words = this.#words;
+    if (address === this.#end) {
+      words[(this.#used - 1) * IOVEC_WORDS + 2]! += length;
+    } else {
+      const word = this.#used * IOVEC_WORDS;
+      words[word] = address;
+      words[word + 1] = Math.floor(address / 0x1_0000_0000);
+      words[word + 2] = length;
+      words[word + 3] = 0;
+      this.#used++;
+    }
+    this.#end = address + length;
+  }
+
+  /** Host address of a frame's first iovec. */
+  address(frame: number): number {
+    return this.#memory.address + this.#first[frame]! * IOVEC_SIZE;
+  }
+
+  /** How many iovecs a frame has. */
+  length(frame: number): number {
+    return (frame + 1 < this.#frames ? this.#first[frame + 1]! : this.#used) - this.#first[frame]!;
+  }
+
+  /** Forgets all frames. */
+  clear(): void {
+    this.#frames = 0;
+    this.#used = 0;
+  }
+
+  /** Gives the memory back; it must not be used any more. */
+  release(): void {
+    this.#memory.release();
+  }
+}
