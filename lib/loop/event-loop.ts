@@ -36,15 +36,20 @@ export interface Watch {
 type Handler = (events: number) => void;
 
 /**
- * Looks at the pollers in vain before the loop sleeps: at most about as long as a guest takes from one exit to the next (40 µs).
- * As KVM does when it polls for a halted vCPU, it looks longer after a sleep that looking would have saved, and less after a long one.
+ * Looks at the pollers in vain before the loop sleeps: at most about as long as a guest takes from one exit to the next and its thread to
+ * wake up (100 µs).
  */
 const MAX_SPINS = 4096;
 const MIN_SPINS = 32;
-/** A sleep of fewer milliseconds was not worth it. */
+/** A sleep of fewer milliseconds was so short that looking on might have saved it. */
 const SHORT_SLEEP_MS = 0.1;
+/** Where looking on did not save it, so many short sleeps follow before the next try. */
+const SLEEPS_BEFORE_RETRY = 256;
 /** After so many looks that found work, the descriptors are looked at too: a busy guest cannot starve them. */
 const WORK_PER_EPOLL = 32;
+
+/** The longest interval that Node has: 24 days. */
+const MAX_INTERVAL_MS = 2 ** 31 - 1;
 
 const UV_EVENT = 0;
 const WAKE_EVENT = 1;
@@ -64,6 +69,8 @@ export class EventLoop {
   readonly #sleeping: NativeBuffer;
   readonly #sleepingWord: Int32Array;
   readonly #words: Int32Array;
+  /** What `run` waits on for its next turn; never changes. */
+  readonly #turnWord = new Int32Array(new SharedArrayBuffer(4));
   readonly #pollers: Poller[] = [];
   readonly #beforeSleep: (() => void)[] = [];
   readonly #handlers: (Handler | undefined)[] = [undefined, undefined];
@@ -71,6 +78,7 @@ export class EventLoop {
   /** Slots of closed watches: reusable once no event of theirs can be in the array. */
   readonly #retired: number[] = [];
   #spins = MAX_SPINS;
+  #retryIn = 0;
   #running = false;
   #yield = false;
   #failure: unknown;
@@ -150,13 +158,10 @@ export class EventLoop {
   async run(): Promise<void> {
     this.#running = true;
     this.#failure = undefined;
-    // Node calls us back by a message. An immediate will not do: while one runs, libuv says that it must not sleep. It comes between
-    // so that libuv gets through its whole round: of messages, Node takes up to a thousand in one go. The open port also tells
-    // libuv that the loop is alive; one without anything to wait for must not sleep either.
-    const { port1, port2 } = new MessageChannel();
-    const callBack = () => port2.postMessage(undefined);
+    // libuv takes a loop without anything to wait for as one that is to end, and would not let us sleep.
+    const keepAlive = setInterval(() => {}, MAX_INTERVAL_MS);
     await new Promise<void>((resolve) => {
-      port1.onmessage = () => {
+      const turn = () => {
         try {
           this.#runTurn();
         } catch (error) {
@@ -166,9 +171,15 @@ export class EventLoop {
         if (this.#running) setImmediate(callBack);
         else resolve();
       };
+      // Node calls us by a task that V8 posts. An immediate alone will not do: while one runs, libuv says that it must not sleep. It
+      // comes between so that libuv gets through its whole round. A message port would do as well, but costs 20 ms to load.
+      const callBack = () => {
+        void Promise.resolve(Atomics.waitAsync(this.#turnWord, 0, 0).value).then(turn);
+        Atomics.notify(this.#turnWord, 0);
+      };
       callBack();
     });
-    port1.close();
+    clearInterval(keepAlive);
     if (this.#failure !== undefined) throw this.#failure;
   }
 
@@ -219,13 +230,29 @@ export class EventLoop {
       if (!found) {
         const start = performance.now();
         this.#wait(-1);
-        const isShort = performance.now() - start < SHORT_SLEEP_MS;
-        this.#spins = isShort ? Math.min(this.#spins * 2, MAX_SPINS) : Math.max(this.#spins >> 1, MIN_SPINS);
+        this.#adapt(performance.now() - start < SHORT_SLEEP_MS);
       }
       for (let i = 0; i < this.#pollers.length; i++) this.#pollers[i]!.ignore?.();
     }
     Atomics.store(this.#sleepingWord, 0, 0);
     return !found;
+  }
+
+  /**
+   * Decides how long to look for work before the next sleep. Where each thread has a CPU of its own, looking finds a guest's exits much sooner
+   * than waking up does. Where a vCPU and this thread share one (the machine is busy), looking only keeps the vCPU from running: then
+   * the sleep that follows it is short all the same, since the vCPU exits as soon as it gets the CPU.
+   */
+  #adapt(wasShort: boolean): void {
+    if (!wasShort) {
+      this.#spins = Math.max(this.#spins >> 1, MIN_SPINS);
+      this.#retryIn = 0;
+    } else if (this.#spins > MIN_SPINS) {
+      this.#spins = MIN_SPINS;
+      this.#retryIn = SLEEPS_BEFORE_RETRY;
+    } else if (--this.#retryIn < 0) {
+      this.#spins = MAX_SPINS;
+    }
   }
 
   #poll(): boolean {

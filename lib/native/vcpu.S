@@ -55,6 +55,8 @@ hand_over:
         mov     edx, 8
         mov     eax, SYS_write
         syscall
+        xor     ecx, ecx                # waking takes longer than the spin, and it may want this very CPU: look once and park
+        jmp     spin
 spin_long:
         mov     ecx, [rbx + SPINS]
 spin:
