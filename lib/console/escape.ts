@@ -5,6 +5,7 @@ export interface EscapeActions {
   leave(): void;
   help(): void;
   sendBreak(): void;
+  sendCtrlAltDel(): void;
 }
 
 /** Ctrl-A. */
@@ -13,6 +14,7 @@ const ESCAPE = 0x01;
 export const ESCAPE_HELP = [
   'Ctrl-A x   end the guest',
   'Ctrl-A b   send a break (Linux takes the next key as a SysRq command)',
+  'Ctrl-A d   press Ctrl-Alt-Del (Linux reboots, which ends the guest)',
   'Ctrl-A a   send Ctrl-A to the guest (also Ctrl-A Ctrl-A)',
   'Ctrl-A h   this help',
 ] as const;
@@ -52,6 +54,9 @@ export class EscapeFilter {
         break;
       case 0x62: // b
         this.#actions.sendBreak();
+        break;
+      case 0x64: // d
+        this.#actions.sendCtrlAltDel();
         break;
       case 0x68: // h
       case 0x3f: // ?

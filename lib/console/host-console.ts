@@ -13,6 +13,8 @@ export interface ConsoleEvents {
   leave(): void;
   /** The user typed `Ctrl-A b`. */
   sendBreak(): void;
+  /** The user typed `Ctrl-A d`. */
+  sendCtrlAltDel(): void;
   /** The output failed: its reader is gone, the disk is full. Told once. */
   failed(error: MvmError): void;
 }
@@ -56,6 +58,7 @@ export class HostConsole {
     const filter = new EscapeFilter({
       leave: events.leave,
       sendBreak: events.sendBreak,
+      sendCtrlAltDel: events.sendCtrlAltDel,
       help: () => screen.write(help, 0, help.length),
     });
     const input = new ConsoleInput(loop, stdin, { filter, mayRead: () => terminal.claim() });

@@ -31,6 +31,9 @@ export async function runMachine(config: VmConfig, { log, stop }: RunOptions): P
   const console = openConsole(config.serial, loop, {
     leave: () => machine?.end({ kind: 'stopped' }),
     sendBreak: () => machine?.isa.serial?.sendBreak(),
+    sendCtrlAltDel: () => {
+      if (machine?.isa.i8042.sendCtrlAltDel() === false) log.warn('the guest has no keyboard driver that listens');
+    },
     failed: (error) => machine?.fail(error),
   });
   try {

@@ -20,6 +20,7 @@ const report = (text: string): void => {
 const host = HostConsole.standard(loop, {
   leave: () => finish('left'),
   sendBreak: () => report('break'),
+  sendCtrlAltDel: () => report('ctrl-alt-del'),
   failed: (error: MvmError) => {
     report(error.toLine());
     exitCode = error.exitCode;

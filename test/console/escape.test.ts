@@ -11,6 +11,7 @@ function type(...pieces: string[]): { text: string; asked: string[] } {
     leave: () => asked.push('leave'),
     help: () => asked.push('help'),
     sendBreak: () => asked.push('break'),
+    sendCtrlAltDel: () => asked.push('ctrl-alt-del'),
   });
   for (const piece of pieces) filter.pass(Buffer.from(piece, 'latin1'), piece.length, ring);
   const bytes = new Uint8Array(ring.length);
@@ -18,10 +19,11 @@ function type(...pieces: string[]): { text: string; asked: string[] } {
   return { text: Buffer.from(bytes).toString('latin1'), asked };
 }
 
-test('Ctrl-A x leaves, h and ? help, b breaks; none of it reaches the guest', (t) => {
+test('Ctrl-A x leaves, h and ? help, b breaks, d is Ctrl-Alt-Del; none of it reaches the guest', (t) => {
   t.deepEqual(type('one\x01xtwo'), { text: 'onetwo', asked: ['leave'] });
   t.deepEqual(type('\x01h\x01?'), { text: '', asked: ['help', 'help'] });
   t.deepEqual(type('\x01bh'), { text: 'h', asked: ['break'] });
+  t.deepEqual(type('\x01dx'), { text: 'x', asked: ['ctrl-alt-del'] });
 });
 
 test('Ctrl-A a and Ctrl-A Ctrl-A send Ctrl-A', (t) => {
@@ -47,5 +49,5 @@ test('what has no Ctrl-A in it passes as it is, in whatever pieces', (t) => {
 });
 
 test('the help names every key', (t) => {
-  for (const key of ['x', 'b', 'a', 'h']) t.true(ESCAPE_HELP.some((line) => line.startsWith(`Ctrl-A ${key} `)));
+  for (const key of ['x', 'b', 'd', 'a', 'h']) t.true(ESCAPE_HELP.some((line) => line.startsWith(`Ctrl-A ${key} `)));
 });

@@ -232,7 +232,12 @@ test('a terminal that is another’s is not read, and what it has for them does 
   const fd = openSync(path, O_RDONLY | O_NONBLOCK);
   let ours = false;
   let asked = 0;
-  const filter = new EscapeFilter({ leave: () => t.fail(), help: () => t.fail(), sendBreak: () => t.fail() });
+  const filter = new EscapeFilter({
+    leave: () => t.fail(),
+    help: () => t.fail(),
+    sendBreak: () => t.fail(),
+    sendCtrlAltDel: () => t.fail(),
+  });
   const mayRead = (): boolean => {
     asked++;
     return ours;
