@@ -3,6 +3,8 @@ import { NativeBuffer } from '../ffi/native-buffer.ts';
 /** `sizeof(struct iovec)`: u64 address, u64 length. */
 const IOVEC_SIZE = 16;
 const IOVEC_WORDS = IOVEC_SIZE / 4;
+/** What one system call takes, <linux/uio.h> (`UIO_MAXIOV`). */
+const IOV_MAX = 1024;
 
 /**
  * A batch of frames as `struct iovec`s, one list after the other, in memory that the kernel can read. Pieces that lie side by side
@@ -35,11 +37,6 @@ export class FrameVectors {
   /** Frames in it. */
   get frames(): number {
     return this.#frames;
-  }
-
-  /** Pieces of all frames. */
-  get pieces(): number {
-    return this.#used;
   }
 
   /** Begins a frame. */
@@ -77,13 +74,43 @@ export class FrameVectors {
 
   /** How many iovecs a frame has. */
   length(frame: number): number {
-    return (frame + 1 < this.#frames ? this.#first[frame + 1]! : this.#used) - this.#first[frame]!;
+    return this.lengthOf(frame, frame + 1);
+  }
+
+  /**
+   * Where the frames end that one system call may take, from frame `from` on: their iovecs are no more than the kernel takes at once.
+   * @returns the frame behind them
+   */
+  runFrom(from: number): number {
+    let to = from + 1;
+    while (to < this.#frames && this.#firstOf(to + 1) - this.#first[from]! <= IOV_MAX) to++;
+    return to;
+  }
+
+  /** How many iovecs frames `from` up to `to` have. They lie side by side. */
+  lengthOf(from: number, to: number): number {
+    return this.#firstOf(to) - this.#first[from]!;
+  }
+
+  /** The offset in the guest's buffer of piece `index` of a frame (as is any host address, less the guest's). */
+  guestOffset(frame: number, index: number): number {
+    const word = (this.#first[frame]! + index) * IOVEC_WORDS;
+    return this.#words[word + 1]! * 0x1_0000_0000 + this.#words[word]! - this.#guest;
+  }
+
+  /** Bytes of piece `index` of a frame. */
+  pieceLength(frame: number, index: number): number {
+    return this.#words[(this.#first[frame]! + index) * IOVEC_WORDS + 2]!;
   }
 
   /** Forgets all frames. */
   clear(): void {
     this.#frames = 0;
     this.#used = 0;
+  }
+
+  #firstOf(frame: number): number {
+    return frame < this.#frames ? this.#first[frame]! : this.#used;
   }
 
   /** Gives the memory back; it must not be used any more. */

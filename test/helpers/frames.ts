@@ -22,6 +22,7 @@ export interface UdpRoute {
   readonly source: string;
   readonly target: string;
   readonly port: number;
+  readonly sourcePort?: number;
   readonly payload: Uint8Array;
   /** Bytes of payload of each datagram that it is to be cut into. */
   readonly segment?: number;
@@ -38,7 +39,7 @@ export function udpFrame(route: UdpRoute): { bytes: Uint8Array; header: Uint8Arr
   bytes.set([0, 1, 0, 0, 64, 17], 18);
   bytes.set([...address(route.source), ...address(route.target)], 26);
   view.setUint16(24, ~sum(bytes.subarray(14, 34)) & 0xffff);
-  view.setUint16(34, 5000);
+  view.setUint16(34, route.sourcePort ?? 5000);
   view.setUint16(36, route.port);
   view.setUint16(38, 8 + payload.length);
   // Of the pseudo header only: what is left to add is from csum_start on.
@@ -65,4 +66,11 @@ export function arpReply(request: Uint8Array, hardware: string): Uint8Array {
   reply.set(request.subarray(14, 20), 14);
   reply.set([0, 2, ...own, ...request.subarray(38, 42), ...request.subarray(22, 32)], 20);
   return reply;
+}
+
+/** A datagram of `udpFrame` with its checksum, for a network that completes none. */
+export function completed({ bytes }: { bytes: Uint8Array }): Uint8Array {
+  const whole = bytes.slice();
+  new DataView(whole.buffer).setUint16(40, ~sum(bytes.subarray(34)) & 0xffff);
+  return whole;
 }

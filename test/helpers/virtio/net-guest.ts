@@ -19,12 +19,12 @@ export class NetGuest implements Poller {
   readonly #posted: number;
   readonly #length: number;
 
-  /** @param create makes the backend, from the host address of the guest's buffer */
+  /** @param create makes the backend, from the host address of the guest's buffer, or its memory */
   constructor(
-    create: (guest: number) => NetBackend,
+    create: (guest: number, memory: HostMemory) => NetBackend,
     options: Partial<NetOptions> & { features?: readonly number[]; buffers?: number; bufferLength?: number } = {},
   ) {
-    this.backend = create(this.memory.addressOf(0));
+    this.backend = create(this.memory.addressOf(0), this.memory);
     this.device = new NetDevice(this.backend, { id: 'eth0', ...options });
     this.driver = new NetDriver('mmio', this.device, this.memory.guest);
     this.driver.start({ features: options.features ?? MERGING, queueSize: 256 });

@@ -1,0 +1,69 @@
+import { execFile } from 'node:child_process';
+import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
+import { promisify } from 'node:util';
+import test from 'ava';
+import { HostError } from '../../lib/errors.ts';
+import { startPasst } from '../../lib/net/passt.ts';
+import { enterNetNamespace, ip } from '../helpers/net-namespace.ts';
+
+const NOBODY = 65_534;
+const ADDRESS = '192.0.2.2';
+const GATEWAY = '192.0.2.1';
+const HOST_PORT = 7001;
+const FORWARDED = 7002;
+
+test.before(() => {
+  enterNetNamespace();
+  // passt gives the guest what the host has: an address, and a route.
+  ip('link', 'add', 'eth9', 'type', 'veth', 'peer', 'name', 'peer9');
+  for (const name of ['eth9', 'peer9']) ip('link', 'set', name, 'up');
+  ip('addr', 'add', `${ADDRESS}/24`, 'dev', 'eth9');
+  ip('route', 'add', 'default', 'via', GATEWAY);
+});
+
+test.serial('without privileges, a guest reaches the host, and the host a forwarded port', async (t) => {
+  const host: Socket = createSocket('udp4');
+  const seen: string[] = [];
+  host.on('message', (message, { port }) => {
+    const text = message.toString();
+    if (!seen.includes(text)) seen.push(text);
+    // Told that we are here, we ask in turn; told the answer, we say that this was all.
+    if (text === 'hello') host.send('question', FORWARDED, '127.0.0.1');
+    if (text === 'answer' || seen.includes('answer'))
+      host.send('done', text === 'answer' ? FORWARDED : port, '127.0.0.1');
+  });
+  host.bind(HOST_PORT, '127.0.0.1');
+  await once(host, 'listening');
+  const program = ['--reuid', NOBODY, '--regid', NOBODY, '--clear-groups', process.execPath];
+  const args = [...program, 'test/helpers/passt-guest.ts', ADDRESS, GATEWAY, HOST_PORT, FORWARDED].map(String);
+  const { stdout } = await promisify(execFile)('setpriv', args, { timeout: 60_000 });
+  host.close();
+  t.deepEqual(JSON.parse(stdout), { uid: NOBODY, passt: true, seen: ['question', 'done'], warnings: [] });
+  t.deepEqual(seen, ['hello', 'answer']);
+});
+
+test.serial('where there is no passt, the user is told', (t) => {
+  const path = process.env.PATH;
+  process.env.PATH = '/nowhere';
+  try {
+    const error = t.throws(() => startPasst({ tcpPorts: [], udpPorts: [] }, '/x', () => {}), { instanceOf: HostError });
+    t.is(
+      error.toLine(),
+      '/x: passt is not installed; install it (Debian: sudo apt install passt), or use a tap (host_dev_name)',
+    );
+  } finally {
+    process.env.PATH = path;
+  }
+});
+
+test.serial('a passt that refuses its ports says why', async (t) => {
+  const warnings: string[] = [];
+  const { process: child } = startPasst({ tcpPorts: ['none such'], udpPorts: [] }, '/x', (line) => warnings.push(line));
+  // It keeps nobody alive by itself.
+  const alive = setInterval(() => {}, 1000);
+  await once(child, 'close');
+  clearInterval(alive);
+  t.is(warnings.length, 1);
+  t.regex(warnings[0] as string, /^passt ended with status \d+: .*none such/);
+});
