@@ -1,4 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { closeSync, ftruncateSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import test from 'ava';
 import fc from 'fast-check';
 import * as blk from '../../devices/virtio/block/constants.ts';
@@ -95,6 +97,16 @@ for (const engine of ENGINES) {
       [OK, IOERR, IOERR, OK],
     );
     t.is(device.metrics.execute_fails, 2);
+  });
+
+  test(`${engine}: what the host does not let us write is an error, and the next request works`, (t) => {
+    const { path, image } = fileDisk(t, engine, { size: 1 << 20 });
+    image.close();
+    const guest = join(import.meta.dirname, 'limited-guest.ts');
+    // Files of 64 KiB at most: EFBIG beyond, once the signal that goes with it is ignored (setrlimit(2), RLIMIT_FSIZE).
+    const limited = 'trap "" XFSZ; ulimit -f 64; exec "$0" "$@"';
+    const args = ['-c', limited, process.execPath, guest, path, engine, '1000'];
+    t.deepEqual(JSON.parse(execFileSync('bash', args, { encoding: 'utf8' })), [OK, IOERR, OK]);
   });
 
   test(`${engine}: a read-only image is not written`, (t) => {
