@@ -3,15 +3,14 @@ import type { InputSource, OutputSink } from '../../devices/byte-stream.ts';
 /** A console's output in memory, that takes as many bytes as there is room for. */
 export class MemoryOutput implements OutputSink {
   room = Number.POSITIVE_INFINITY;
+  /** Whether `text` is of interest. */
+  keeping = true;
+  length = 0;
   readonly #bytes: number[] = [];
   #onDrain: () => void = () => {};
 
   get text(): string {
     return Buffer.from(this.#bytes).toString('latin1');
-  }
-
-  get length(): number {
-    return this.#bytes.length;
   }
 
   /** Makes room for so many bytes more. */
@@ -21,14 +20,16 @@ export class MemoryOutput implements OutputSink {
   }
 
   put(byte: number): boolean {
-    this.#bytes.push(byte);
+    this.length++;
+    if (this.keeping) this.#bytes.push(byte);
     return this.room > 0;
   }
 
   write(bytes: Uint8Array, start: number, end: number): number {
     if (start < 0 || end > bytes.length || start > end) throw new Error(`bytes ${start} to ${end} are none`);
     const count = Math.min(end - start, this.room);
-    for (let i = 0; i < count; i++) this.#bytes.push(bytes[start + i] as number);
+    for (let i = 0; i < count && this.keeping; i++) this.#bytes.push(bytes[start + i] as number);
+    this.length += count;
     this.room -= count;
     return count;
   }
@@ -46,6 +47,10 @@ export class MemoryInput implements InputSource {
   type(text: string): void {
     this.#bytes.push(...Buffer.from(text, 'latin1'));
     this.#onReadable();
+  }
+
+  clear(): void {
+    this.#bytes = [];
   }
 
   get available(): number {

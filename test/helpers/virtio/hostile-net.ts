@@ -1,0 +1,56 @@
+import { NetDevice } from '../../../devices/virtio/net/net.ts';
+import type { TransportName } from './driver.ts';
+import { HostileDevice, type HostileSubject, hostileMemory } from './hostile-device.ts';
+import { MERGING, NetDriver, SOME_OFFLOADS } from './net-driver.ts';
+import { below, onceIn, pick } from './tape.ts';
+import { Wire } from './wire.ts';
+
+const OFFLOADS = [0, 1, 7, 11];
+
+/** A hostile guest with a network, whose host end takes frames at its own pace. The wire throws where the device asks for nonsense. */
+export function hostileNet(transport: TransportName): HostileDevice {
+  const memory = hostileMemory();
+  const wire = new Wire(memory, { features: SOME_OFFLOADS, batch: 8 });
+  const mac = Uint8Array.of(2, 0, 0, 0, 0, 1);
+  const device = new NetDevice(wire, { id: 'fuzzed', mac, mtu: 1500 });
+  const driver = new NetDriver(transport, device, memory);
+  const subject: HostileSubject = {
+    driver,
+    features: [...MERGING, ...OFFLOADS],
+    writable: [true, false],
+    happen(tape) {
+      if (onceIn(tape, 4)) wire.credit = pick(tape, [0, 1, 5, Number.POSITIVE_INFINITY]);
+      if (onceIn(tape, 3)) wire.listener?.writable();
+      if (onceIn(tape, 32)) {
+        wire.linkUp = !wire.linkUp;
+        wire.listener?.linkChanged();
+      }
+      if (wire.waiting.length > 40) wire.waiting.splice(0, 30);
+      for (let i = below(tape, 6); i > 0; i--) {
+        const length = pick(tape, [1, 14, 60, 60, 1500, 4000, 65_550]);
+        const header = new Uint8Array(12);
+        if (onceIn(tape, 3)) header.set([below(tape, 4), pick(tape, [0, 1, 1, 4, 0x81, 0xff])]);
+        const bytes = new Uint8Array(length).fill(length & 0xff);
+        wire.waiting.push(onceIn(tape, 16) ? 5 : { header, bytes });
+      }
+      wire.listener?.receive();
+      // What nobody looks at.
+      wire.sent.length = 0;
+    },
+    proveAlive() {
+      wire.waiting.length = 0;
+      wire.sent.length = 0;
+      wire.credit = Number.POSITIVE_INFINITY;
+      wire.listener?.writable();
+      driver.post(8, 1526);
+      const bytes = new Uint8Array(3000).fill(0xa5);
+      wire.arrive(bytes);
+      const [frame] = driver.received();
+      if (frame === undefined || Buffer.compare(frame.bytes, bytes) !== 0) throw new Error('no frame comes in');
+      driver.send(bytes.subarray(0, 100));
+      driver.core.poll();
+      if (wire.sent.length !== 1 || driver.sent().length !== 1) throw new Error('no frame goes out');
+    },
+  };
+  return new HostileDevice(subject);
+}
