@@ -39,7 +39,7 @@ export class IoVectors {
   }
 
   /** Notes segments `from` up to `to`, at least one. Only where there is room. @returns whether they are more than one buffer */
-  gather(chain: DescriptorChain, from: number, to: number): boolean {
+  gather(chain: Pick<DescriptorChain, 'offsets' | 'lengths'>, from: number, to: number): boolean {
     const { offsets, lengths } = chain;
     const start = this.#used;
     let used = start;

@@ -26,6 +26,7 @@ import type { Ending } from './ending.ts';
 import { guestImage } from './guest-image.ts';
 import { addIsaDevices, type IsaDevices, type SerialEnds } from './isa-devices.ts';
 import { createVcpus } from './vcpus.ts';
+import type { VirtioDevices } from './virtio-devices.ts';
 
 /** A panicking kernel has this long, in milliseconds, to print the rest and reset by itself. */
 const PANIC_GRACE_MS = 1000;
@@ -40,6 +41,8 @@ export class Machine {
   readonly ports: PortBus;
   readonly mmio: MmioBus;
   readonly isa: IsaDevices;
+  /** Where the configuration has any. */
+  virtio: VirtioDevices | undefined;
   readonly #config: VmConfig;
   readonly #log: Log;
   readonly #loop: EventLoop;
@@ -98,7 +101,8 @@ export class Machine {
    */
   async load(): Promise<void> {
     const { machine, cpu } = this.#config;
-    const guest = await loadGuest(guestImage(this.#config, this.memory.guest));
+    await this.#addVirtioDevices();
+    const guest = await loadGuest(guestImage(this.#config, this.memory.guest, this.virtio?.windows));
     const { vcpus, facts } = createVcpus(this.#kvm, this.#vm, machine, cpu?.cpuid, guest.cpu);
     const { arena } = this.#loop;
     installKickSignal(arena.code.addressOf('signal'));
@@ -108,6 +112,15 @@ export class Machine {
     this.#runner = new VcpuRunner(threads, this.#loop, this.ports, this.mmio, (thread, reason) =>
       this.#handleExit(thread, reason),
     );
+  }
+
+  /** Loaded only where there are any: most of the code of mvm is theirs. */
+  async #addVirtioDevices(): Promise<void> {
+    const config = this.#config;
+    if (!hasVirtioDevices(config)) return;
+    const { VirtioDevices } = await import('./virtio-devices.ts');
+    const { memory, mmio } = this;
+    this.virtio = new VirtioDevices(config, { vm: this.#vm, loop: this.#loop, memory, mmio, log: this.#log });
   }
 
   /** Runs the guest until it ends. @throws GuestError where it crashed; what a device or the host threw */
@@ -165,6 +178,7 @@ export class Machine {
     try {
       await this.#runner?.pause();
       this.#runner?.join();
+      this.virtio?.close();
       await this.beforeStop(this.#ending);
     } catch (error) {
       this.#failure ??= error;
@@ -212,4 +226,8 @@ export class Machine {
     else if (type === KVM_SYSTEM_EVENT_CRASH) this.end({ kind: 'panic' });
     else throw new GuestError(`KVM reported a system event that mvm does not handle (${type})`);
   }
+}
+
+function hasVirtioDevices({ drives, networkInterfaces, entropy, balloon }: VmConfig): boolean {
+  return drives.length > 0 || networkInterfaces.length > 0 || entropy !== undefined || balloon !== undefined;
 }

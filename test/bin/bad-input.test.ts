@@ -35,7 +35,8 @@ for (const command of ['run', 'check']) {
   "boot-source": {"kernel_image_path": 7},
   "machine-config": {"vcpus": 2, "mem_size_mib": 0},
   "boot_source": {},
-  "drives": ["disk.img"]
+  "drives": ["disk.img"],
+  "metrics": {"metrics_path": "metrics.json"}
 }`;
     await fails(
       t,
@@ -46,8 +47,8 @@ for (const command of ['run', 'check']) {
         'mvm: vm.json:3:22: /machine-config/vcpus: unknown key; did you mean "vcpu_count"?',
         'mvm: vm.json:3:50: /machine-config/mem_size_mib: must be at least 1, not 0',
         'mvm: vm.json:4:3: /boot_source: unknown key; did you mean "boot-source"?',
-        'mvm: vm.json:5:3: /drives: this version of mvm cannot do it yet; leave it out',
         'mvm: vm.json:5:14: /drives/0: must be an object, not "disk.img"',
+        'mvm: vm.json:6:3: /metrics: this version of mvm cannot do it yet; leave it out',
       ],
       files(text),
     );
