@@ -74,3 +74,10 @@ export function completed({ bytes }: { bytes: Uint8Array }): Uint8Array {
   new DataView(whole.buffer).setUint16(40, ~sum(bytes.subarray(34)) & 0xffff);
   return whole;
 }
+
+/** Whether a UDP datagram over IPv4 without options has the checksum that it should have. */
+export function hasUdpChecksum(frame: Uint8Array): boolean {
+  const length = (frame[38]! << 8) | frame[39]!;
+  const pseudo = [...frame.subarray(26, 34), 0, 17, frame[38]!, frame[39]!];
+  return sum(Uint8Array.of(...pseudo, ...frame.subarray(34, 34 + length))) === 0xffff;
+}

@@ -1,13 +1,20 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import test from 'ava';
-import { VIRTIO_NET_F_CSUM, VIRTIO_NET_F_HOST_USO, VIRTIO_NET_F_STATUS } from '../../devices/virtio/net/constants.ts';
+import {
+  VIRTIO_NET_F_CSUM,
+  VIRTIO_NET_F_GUEST_CSUM,
+  VIRTIO_NET_F_GUEST_USO4,
+  VIRTIO_NET_F_GUEST_USO6,
+  VIRTIO_NET_F_HOST_USO,
+  VIRTIO_NET_F_STATUS,
+} from '../../devices/virtio/net/constants.ts';
 import { ConfigError, HostError } from '../../lib/errors.ts';
 import { EventLoop } from '../../lib/loop/event-loop.ts';
 import { TapBackend } from '../../lib/net/tap.ts';
 import * as layout from '../../lib/net/tun-layout.ts';
 import { compareWithC, constantsOf, hasMacro } from '../helpers/c-layout.ts';
-import { arpReply, udpFrame } from '../helpers/frames.ts';
+import { arpReply, hasUdpChecksum, udpFrame } from '../helpers/frames.ts';
 import { enterNetNamespace, ip, withoutNetAdmin } from '../helpers/net-namespace.ts';
 import { MERGING } from '../helpers/virtio/net-driver.ts';
 import { NetGuest, runUntil } from '../helpers/virtio/net-guest.ts';
@@ -171,6 +178,40 @@ test.serial('the kernel completes checksums and cuts segments as the header asks
   socket.close();
   (guest.backend as TapBackend).close();
 });
+
+test.serial(
+  'a long frame with segments left to the guest comes whole; who does not take such gets each segment',
+  async (t) => {
+    const bits = [VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_USO4, VIRTIO_NET_F_GUEST_USO6];
+    const sender = guestOn('seg0', { features: [...MERGING, VIRTIO_NET_F_CSUM, VIRTIO_NET_F_HOST_USO] });
+    const whole = guestOn('seg1', { features: [...MERGING, ...bits] });
+    const plain = guestOn('seg2');
+    ip('link', 'add', 'bridge1', 'type', 'bridge');
+    for (const name of ['seg0', 'seg1', 'seg2']) ip('link', 'set', name, 'master', 'bridge1');
+    ip('link', 'set', 'bridge1', 'up');
+    const payload = Buffer.from(Array.from({ length: 42_000 }, (_, i) => (i * 11 + (i >> 8)) & 0xff));
+    const route = { from: GUEST_MAC, to: 'ff:ff:ff:ff:ff:ff', source: '192.0.2.2', target: '192.0.2.255', port: 7000 };
+    const { bytes, header } = udpFrame({ ...route, payload, segment: 1400 });
+    const isOurs = (frame: Uint8Array) => frame[23] === 17 && frame[36] === 7000 >> 8 && frame[37] === (7000 & 0xff);
+    // A bridge forwards only some time after a port has come up.
+    let sent = 0;
+    const step = (): void => {
+      const now = performance.now();
+      if (now - sent < 100 || whole.frames.some(isOurs)) return;
+      sent = now;
+      sender.driver.send(bytes, header);
+    };
+    const arrived = () => whole.frames.some(isOurs) && plain.frames.filter(isOurs).length >= 30;
+    await runUntil(loop, [sender, whole, plain], arrived, step);
+    const long = whole.frames.find(isOurs) as Uint8Array;
+    t.deepEqual(Buffer.from(long.subarray(42)), payload);
+    const segments = plain.frames.filter(isOurs).slice(0, 30);
+    t.deepEqual(Buffer.concat(segments.map((frame) => frame.subarray(42))), payload);
+    t.true(segments.every(hasUdpChecksum));
+    for (const { backend } of [sender, whole, plain]) (backend as TapBackend).close();
+    ip('link', 'del', 'bridge1');
+  },
+);
 
 test.serial('a tap that is deleted takes the link down, and the device lives on', async (t) => {
   const guest = guestOn('gone0');
