@@ -1,0 +1,123 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'ava';
+import { guestCmdline, prepareGuest } from '../../fixtures/prepare.ts';
+import { ExitCode } from '../../lib/errors.ts';
+import { MIB } from '../../lib/memory/layout.ts';
+import { type MvmResult, runMvm } from '../helpers/mvm.ts';
+
+// Virtio devices as Linux's drivers use them, configured by Firecracker's keys.
+
+const guest = await prepareGuest();
+const folder = mkdtempSync(join(tmpdir(), 'mvm-virtio-'));
+test.after.always(() => rmSync(folder, { recursive: true }));
+
+/** RFC 1950, section 8.2. */
+function adler32(data: Uint8Array): number {
+  let a = 1;
+  let b = 0;
+  for (const byte of data) {
+    a = (a + byte) % 65521;
+    b = (b + a) % 65521;
+  }
+  return b * 0x1_0000 + a;
+}
+
+/** Lines of 64 bytes as the guest's init writes them. */
+function lines(kib: number): Buffer {
+  const text = Array.from({ length: (kib * 1024) / 64 }, (_, line) => {
+    return `${String(line).padStart(8, '0')} ${String.fromCharCode(97 + (line % 26)).repeat(54)}\n`;
+  });
+  return Buffer.from(text.join(''));
+}
+
+/** An image with an empty ext4. */
+function ext4Image(name: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, '');
+  truncateSync(path, 8 * MIB);
+  execFileSync('mkfs.ext4', ['-q', '-F', path]);
+  return path;
+}
+
+/** A file in an image, after the journal that the guest left behind was replayed. */
+function fileIn(image: string, file: string): Buffer {
+  try {
+    execFileSync('e2fsck', ['-p', image], { stdio: 'ignore' });
+  } catch (error) {
+    // 1: it corrected something, as replaying a journal counts.
+    if ((error as { status: number }).status !== 1) throw error;
+  }
+  return execFileSync('debugfs', ['-R', `cat ${file}`, image], { stdio: ['ignore', 'pipe', 'ignore'] });
+}
+
+function boot(actions: readonly string[], sections: Record<string, unknown>): Promise<MvmResult> {
+  const config = {
+    'boot-source': { kernel_image_path: guest.kernel, initrd_path: guest.initrd, boot_args: guestCmdline({ actions }) },
+    'machine-config': { vcpu_count: 1, mem_size_mib: 128 },
+    ...sections,
+  };
+  const path = join(folder, 'vm.json');
+  writeFileSync(path, JSON.stringify(config));
+  return runMvm(['run', path]);
+}
+
+const drive = (id: string, path: string, more: Record<string, unknown> = {}) => {
+  return { drive_id: id, path_on_host: path, is_root_device: false, is_read_only: false, ...more };
+};
+
+for (const engine of ['Sync', 'Async']) {
+  test.serial(
+    `ext4 on a drive with the engine ${engine}: what the guest writes it reads, and finds in the image`,
+    async (t) => {
+      const image = ext4Image(`${engine}.img`);
+      const { code, stdout, stderr } = await boot(
+        ['mount=devtmpfs:none:/dev', 'mount=ext4:/dev/vda:/mnt', 'write=/mnt/data:256', 'sum=/mnt/data', 'poweroff'],
+        { drives: [drive('data', image, { io_engine: engine, cache_type: 'Writeback' })] },
+      );
+      t.is(code, ExitCode.Ok, stderr);
+      const data = lines(256);
+      t.regex(stdout, new RegExp(`^/mnt/data: ${data.length} bytes, Adler-32 ${adler32(data)}\r?$`, 'm'));
+      t.deepEqual(fileIn(image, 'data'), data);
+    },
+  );
+}
+
+test.serial('two drives, one of them read-only, and random bytes', async (t) => {
+  const first = ext4Image('first.img');
+  const second = join(folder, 'second.img');
+  const content = lines(64);
+  writeFileSync(second, content);
+  const { code, stdout, stderr } = await boot(
+    [
+      'mount=devtmpfs:none:/dev',
+      'sum=/dev/vdb',
+      'write=/dev/vdb:4',
+      'random=/dev/hwrng',
+      'random=/dev/hwrng',
+      'poweroff',
+    ],
+    { drives: [drive('first', first), drive('second', second, { is_read_only: true })], entropy: {} },
+  );
+  t.is(code, ExitCode.Ok, stderr);
+  t.regex(stdout, new RegExp(`^/dev/vdb: ${content.length} bytes, Adler-32 ${adler32(content)}\r?$`, 'm'));
+  t.regex(stdout, /^init: cannot write \/dev\/vdb: error \d+\r?$/m);
+  const [one, other] = [...stdout.matchAll(/^random: ([0-9a-f]{32})\r?$/gm)].map(([, hex]) => hex);
+  t.truthy(one);
+  t.truthy(other);
+  t.not(one, other);
+});
+
+test.serial('an image that another machine writes is refused', async (t) => {
+  const image = ext4Image('shared.img');
+  const sections = { drives: [drive('data', image)] };
+  const [first, second] = await Promise.all([
+    boot(['poweroff'], sections),
+    new Promise((resolve) => setTimeout(resolve, 1000)).then(() => boot(['poweroff'], sections)),
+  ]);
+  t.is(first.code, ExitCode.Ok, first.stderr);
+  t.not(second.code, ExitCode.Ok);
+  t.regex(second.stderr, /^mvm: .*shared\.img.*\n$/);
+});
