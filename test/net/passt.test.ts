@@ -1,9 +1,11 @@
 import { execFile } from 'node:child_process';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
+import { connect } from 'node:net';
 import { promisify } from 'node:util';
 import test from 'ava';
 import { HostError } from '../../lib/errors.ts';
+import { call } from '../../lib/ffi/libc.ts';
 import { startPasst } from '../../lib/net/passt.ts';
 import { enterNetNamespace, ip } from '../helpers/net-namespace.ts';
 
@@ -67,3 +69,32 @@ test.serial('a passt that refuses its ports says why', async (t) => {
   t.is(warnings.length, 1);
   t.regex(warnings[0] as string, /^passt ended with status \d+: .*none such/);
 });
+
+test.serial('a passt of our own ends when our end of its socket is closed', async (t) => {
+  const warnings: string[] = [];
+  const options = { tcpPorts: [`${FORWARDED}:80`], udpPorts: [] };
+  const { fd, process: child } = startPasst(options, '/x', (line) => warnings.push(line));
+  const ended = once(child, 'close');
+  const alive = setInterval(() => {}, 1000);
+  // It listens: then it runs.
+  for (let i = 0; i < 200 && !(await listens(FORWARDED)); i++) await new Promise((resolve) => setTimeout(resolve, 20));
+  t.true(await listens(FORWARDED));
+  call('close', 'close a socket', fd);
+  await ended;
+  clearInterval(alive);
+  t.false(await listens(FORWARDED));
+  t.deepEqual(warnings, []);
+});
+
+/** Whether something accepts connections. */
+async function listens(port: number): Promise<boolean> {
+  const socket = connect(port, '127.0.0.1');
+  try {
+    await once(socket, 'connect');
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
+}
