@@ -178,6 +178,7 @@ test('under KVM-PVM the basic leaves end where Linux would find what the emulato
     t.is(field(ecx, bit, bit), 0, name);
   }
   t.is(field(cpuid(table!, 0x8000_0001).edx, 27, 27), 0, 'rdtscp');
+  t.is(field(cpuid(table!, 0x8000_0001).ecx, 5, 5), 0, 'lzcnt');
   // The same table elsewhere keeps them.
   const elsewhere = tables('AMD_SVM')[0]!;
   t.is(cpuid(elsewhere, 0).eax, 0x10);

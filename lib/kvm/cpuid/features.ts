@@ -21,6 +21,7 @@ const SGX = 1 << 2;
 const SGX_LC = 1 << 30;
 // Leaf 8000_0001H, ECX and EDX.
 const SVM = 1 << 2;
+const LZCNT = 1 << 5;
 const PERFCTR_CORE = 1 << 23;
 const PERFCTR_NB = 1 << 24;
 const PERFCTR_LLC = 1 << 28;
@@ -71,6 +72,8 @@ export function hideFromPvm(table: CpuidTable): void {
   const highest = table.find(0);
   if (highest !== undefined) highest.eax = Math.min(highest.eax, PVM_MAX_BASIC_LEAF);
   table.change(1, 'ecx', { clear: CMPXCHG16B | PCID | MOVBE | POPCNT | XSAVE | AVX | F16C });
+  // The emulator takes LZCNT for BSR, which gives another result.
+  table.change(0x8000_0001, 'ecx', { clear: LZCNT });
   table.change(0x8000_0001, 'edx', { clear: RDTSCP });
   for (const { function: leaf } of [...table.entries]) {
     if (leaf > PVM_MAX_BASIC_LEAF && leaf < 0x4000_0000) table.remove(leaf);
