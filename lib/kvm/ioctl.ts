@@ -1,5 +1,6 @@
+import { EINTR } from '../ffi/constants.ts';
 import { SystemError } from '../ffi/errors.ts';
-import { call, tryCall } from '../ffi/libc.ts';
+import { tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
 
 /** Larger than any structure that an ioctl of KVM takes (CPUID: 256 entries of 40 bytes; XSAVE2 with AMX: 11 KiB). */
@@ -13,13 +14,18 @@ function ioctlBuffer(): NativeBuffer {
 }
 
 /**
- * An ioctl whose argument is a number.
+ * An ioctl whose argument is a number. One that a signal interrupted is made again: KVM_CREATE_VM is, by any signal that
+ * has a handler.
  * @param purpose as in «cannot …»
  * @returns the ioctl's result
  * @throws SystemError
  */
 export function ioctl(fd: number, request: number, argument: number, purpose: string): number {
-  return call('ioctl', purpose, fd, request, argument);
+  for (;;) {
+    const result = tryCall('ioctl', fd, request, argument);
+    if (result >= 0) return result;
+    if (result !== -EINTR) throw new SystemError('ioctl', -result, purpose);
+  }
 }
 
 /**

@@ -14,6 +14,7 @@ import { SystemError } from '../ffi/errors.ts';
 import { call, tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
 import { EPOLL_EVENT_SIZE, MAX_EVENTS, NativeArena } from './arena.ts';
+import { SpinPolicy } from './spin-policy.ts';
 
 /** Something that has work which no file descriptor announces while the loop is awake: vCPU exits, virtqueues. */
 export interface Poller {
@@ -35,16 +36,10 @@ export interface Watch {
 
 type Handler = (events: number) => void;
 
-/**
- * Looks at the pollers in vain before the loop sleeps: at most about as long as a guest takes from one exit to the next and its thread to
- * wake up (100 µs).
- */
-const MAX_SPINS = 4096;
-const MIN_SPINS = 32;
 /** A sleep of fewer milliseconds was so short that looking on might have saved it. */
 const SHORT_SLEEP_MS = 0.1;
-/** Where looking on did not save it, so many short sleeps follow before the next try. */
-const SLEEPS_BEFORE_RETRY = 256;
+/** Vain looks between two looks at the clock. */
+const LOOKS_PER_CLOCK = 64;
 /** After so many looks that found work, the descriptors are looked at too: a busy guest cannot starve them. */
 const WORK_PER_EPOLL = 32;
 
@@ -77,8 +72,9 @@ export class EventLoop {
   readonly #freeSlots: number[] = [];
   /** Slots of closed watches: reusable once no event of theirs can be in the array. */
   readonly #retired: number[] = [];
-  #spins = MAX_SPINS;
-  #retryIn = 0;
+  readonly #policy = new SpinPolicy();
+  /** Looks that found work since the last sleep. */
+  #finds = 0;
   #running = false;
   #yield = false;
   #failure: unknown;
@@ -197,6 +193,7 @@ export class EventLoop {
   /** One stay in our loop: returns when Node has something to do. */
   #runTurn(): void {
     let idle = 0;
+    let idleSince = 0;
     let work = 0;
     while (this.#running) {
       if (this.#poll()) {
@@ -205,9 +202,16 @@ export class EventLoop {
       } else {
         idle++;
       }
-      if (idle < this.#spins && work < WORK_PER_EPOLL && !this.#yield) continue;
+      let sleeps = false;
+      if (idle > 0 && idle % LOOKS_PER_CLOCK === 0) {
+        const now = performance.now();
+        if (idle === LOOKS_PER_CLOCK) idleSince = now;
+        sleeps = now - idleSince >= this.#policy.budget;
+      }
+      if (!sleeps && work < WORK_PER_EPOLL && !this.#yield) continue;
       for (let i = 0; i < this.#beforeSleep.length; i++) this.#beforeSleep[i]!();
-      const sleeps = idle >= this.#spins && !this.#yield;
+      this.#finds += work;
+      sleeps &&= !this.#yield;
       if (!sleeps) this.#wait(0);
       else if (!this.#sleep()) continue;
       idle = 0;
@@ -230,29 +234,13 @@ export class EventLoop {
       if (!found) {
         const start = performance.now();
         this.#wait(-1);
-        this.#adapt(performance.now() - start < SHORT_SLEEP_MS);
+        this.#policy.slept(performance.now() - start < SHORT_SLEEP_MS, this.#finds);
+        this.#finds = 0;
       }
       for (let i = 0; i < this.#pollers.length; i++) this.#pollers[i]!.ignore?.();
     }
     Atomics.store(this.#sleepingWord, 0, 0);
     return !found;
-  }
-
-  /**
-   * Decides how long to look for work before the next sleep. Where each thread has a CPU of its own, looking finds a guest's exits much sooner
-   * than waking up does. Where a vCPU and this thread share one (the machine is busy), looking only keeps the vCPU from running: then
-   * the sleep that follows it is short all the same, since the vCPU exits as soon as it gets the CPU.
-   */
-  #adapt(wasShort: boolean): void {
-    if (!wasShort) {
-      this.#spins = Math.max(this.#spins >> 1, MIN_SPINS);
-      this.#retryIn = 0;
-    } else if (this.#spins > MIN_SPINS) {
-      this.#spins = MIN_SPINS;
-      this.#retryIn = SLEEPS_BEFORE_RETRY;
-    } else if (--this.#retryIn < 0) {
-      this.#spins = MAX_SPINS;
-    }
   }
 
   #poll(): boolean {
