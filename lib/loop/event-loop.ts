@@ -36,8 +36,11 @@ export interface Watch {
 
 type Handler = (events: number) => void;
 
-/** A sleep of fewer milliseconds was so short that looking on might have saved it. */
-const SHORT_SLEEP_MS = 0.1;
+/**
+ * A sleep of fewer milliseconds might have been saved by looking on: where a vCPU and the loop wake each other up on two CPUs, an exit
+ * takes twice 50 µs and what the guest does in between.
+ */
+const SHORT_SLEEP_MS = 0.25;
 /** Vain looks between two looks at the clock. */
 const LOOKS_PER_CLOCK = 64;
 /** After so many looks that found work, the descriptors are looked at too: a busy guest cannot starve them. */
