@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,7 +6,7 @@ import test from 'ava';
 import { guestCmdline, prepareGuest } from '../../fixtures/prepare.ts';
 import { ExitCode } from '../../lib/errors.ts';
 import { MIB } from '../../lib/memory/layout.ts';
-import { type MvmResult, runMvm } from '../helpers/mvm.ts';
+import { EXECUTABLE, type MvmResult, runMvm } from '../helpers/mvm.ts';
 
 // Virtio devices as Linux's drivers use them, configured by Firecracker's keys.
 
@@ -120,4 +120,35 @@ test.serial('an image that another machine writes is refused', async (t) => {
   t.is(first.code, ExitCode.Ok, first.stderr);
   t.not(second.code, ExitCode.Ok);
   t.regex(second.stderr, /^mvm: .*shared\.img.*\n$/);
+});
+
+// A user and network namespace of its own: no privileges needed, and nothing is left when it ends.
+const PING = `
+set -e
+ip tuntap add dev tap0 mode tap vnet_hdr
+ip address add 10.9.0.1/24 dev tap0
+ip link set tap0 up
+"$1" run "$2" &
+mvm=$!
+trap 'kill -TERM $mvm; wait $mvm || echo "mvm ended with $?"' EXIT
+tries=0
+until ping -c 1 -W 1 10.9.0.2 >/dev/null; do
+  tries=$((tries + 1))
+  [ $tries -lt 120 ]
+done
+ping -c 3 -s 1400 -W 5 10.9.0.2
+`;
+
+test.serial('a guest with a network interface on a tap answers pings', (t) => {
+  const path = join(folder, 'net.json');
+  const boot_args = guestCmdline({ actions: ['idle'], extra: ['ip=10.9.0.2::10.9.0.1:255.255.255.0::eth0:off'] });
+  const config = {
+    'boot-source': { kernel_image_path: guest.kernel, initrd_path: guest.initrd, boot_args },
+    'network-interfaces': [{ iface_id: 'eth0', host_dev_name: 'tap0', guest_mac: '06:00:0a:09:00:02' }],
+  };
+  writeFileSync(path, JSON.stringify(config));
+  const args = ['--user', '--map-root-user', '--net', 'sh', '-c', PING, 'sh', EXECUTABLE, path];
+  const { stdout, stderr } = spawnSync('unshare', args, { encoding: 'utf8' });
+  t.regex(stdout, /^3 packets transmitted, 3 received, 0% packet loss/m, stderr);
+  t.regex(stdout, /^mvm ended with 143$/m, stderr);
 });

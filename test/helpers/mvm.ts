@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
-const EXECUTABLE = join(import.meta.dirname, '../../dist/mvm');
+/** What users get. */
+export const EXECUTABLE = join(import.meta.dirname, '../../dist/mvm');
 
 /** How a process ended. */
 export interface MvmResult {
