@@ -7,7 +7,7 @@ export const NO_STREAM = -1;
  * The host's end of connections: streams of bytes to whoever is on the host. Knows nothing of packets and credit.
  *
  * Streams are small numbers. What happens to them is told to `listener` at any time outside the device's own calls, and by
- * `forwarded`, `broken` and `failed` during `send` and `submit` as well.
+ * `forwarded`, `broken` and `failed` during `send`, `submit` and `acknowledge` as well.
  */
 export interface VsockBackend {
   listener: VsockListener | undefined;

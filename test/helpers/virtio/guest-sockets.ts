@@ -1,4 +1,4 @@
-import { Op, type Packet, TX, type VsockDriver } from './vsock-driver.ts';
+import { Op, type Packet, type VsockDriver } from './vsock-driver.ts';
 
 const RCV = 1;
 const SEND = 2;
@@ -91,6 +91,8 @@ export class GuestSockets {
   /** Whether applications take what arrives at once. */
   greedy = true;
   packetSize = 0x1_0000;
+  /** Packets that wait for room in the queue. */
+  readonly #waiting: Partial<Packet>[] = [];
 
   constructor(driver: VsockDriver) {
     this.driver = driver;
@@ -99,7 +101,7 @@ export class GuestSockets {
   connect(hostPort: number): GuestSocket {
     const socket = new GuestSocket(40_000 + this.all.length, hostPort, this.bufferSize);
     this.all.push(socket);
-    this.driver.send({ ...socket.header, operation: Op.Request });
+    this.#tell(socket, Op.Request);
     return socket;
   }
 
@@ -119,6 +121,10 @@ export class GuestSockets {
       busy = true;
       this.#handle(packet);
     }
+    while (this.#waiting.length > 0 && this.#hasRoom) {
+      this.driver.send(this.#waiting.shift()!);
+      busy = true;
+    }
     for (const socket of this.all) {
       if (socket.state !== 'connected') continue;
       while (this.#send(socket)) busy = true;
@@ -134,7 +140,7 @@ export class GuestSockets {
   }
 
   #send(socket: GuestSocket): boolean {
-    if (this.driver.ring(TX).freeDescriptors + this.driver.freeTxDescriptors < 8) return false;
+    if (this.#waiting.length > 0 || !this.#hasRoom) return false;
     if (socket.hostDeaf) socket.outgoing = Buffer.alloc(0);
     if (socket.outgoing.length > 0) {
       if (socket.credit <= 0) return false;
@@ -149,7 +155,11 @@ export class GuestSockets {
   }
 
   #tell(socket: GuestSocket, operation: number): void {
-    this.driver.send({ ...socket.header, operation });
+    this.#waiting.push({ ...socket.header, operation });
+  }
+
+  get #hasRoom(): boolean {
+    return this.driver.freeTxDescriptors >= 4;
   }
 
   #handle(packet: Packet): void {
