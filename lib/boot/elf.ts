@@ -22,6 +22,8 @@ const EM_X86_64 = 62;
 const EM_AARCH64 = 183;
 const EM_RISCV = 243;
 const PT_LOAD = 1;
+/** The path of a dynamic linker: programs have one, kernels do not. */
+const PT_INTERP = 3;
 const PT_NOTE = 4;
 
 const EHDR32_SIZE = 52;
@@ -182,6 +184,12 @@ export function parseElf(source: ImageSource): ElfImage {
   const notes: Notes = { pvhEntry: undefined, isLinux: false };
   for (let at = 0; at < table.length; at += entrySize) {
     const type = view.getUint32(at, true);
+    if (type === PT_INTERP) {
+      throw new ConfigError('this is a program for an operating system, not a kernel', {
+        where,
+        hint: 'name a vmlinux or a bzImage',
+      });
+    }
     if (type !== PT_LOAD && type !== PT_NOTE) continue;
     const segment: ElfSegment = is64Bit
       ? {

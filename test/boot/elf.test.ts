@@ -346,3 +346,11 @@ test('a hostile header is refused or loads inside RAM; nothing is written elsewh
   );
   t.notThrows(() => fc.assert(property, { numRuns: 1500 }));
 });
+
+test('a program with a dynamic linker is no kernel', (t) => {
+  using source = new FileSource(process.execPath, 'kernel');
+  t.throws(() => parseElf(source), {
+    instanceOf: ConfigError,
+    message: 'this is a program for an operating system, not a kernel',
+  });
+});
