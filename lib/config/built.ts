@@ -14,7 +14,7 @@ export const BUILT_SECTIONS: Readonly<Record<SectionName, boolean>> = {
   'cpu-config': false,
   drives: true,
   'network-interfaces': true,
-  vsock: false,
+  vsock: true,
   entropy: true,
   balloon: true,
   metrics: false,

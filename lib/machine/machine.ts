@@ -228,6 +228,8 @@ export class Machine {
   }
 }
 
-function hasVirtioDevices({ drives, networkInterfaces, entropy, balloon }: VmConfig): boolean {
-  return drives.length > 0 || networkInterfaces.length > 0 || entropy !== undefined || balloon !== undefined;
+function hasVirtioDevices({ drives, networkInterfaces, vsock, entropy, balloon }: VmConfig): boolean {
+  return (
+    drives.length > 0 || networkInterfaces.length > 0 || [vsock, entropy, balloon].some((one) => one !== undefined)
+  );
 }

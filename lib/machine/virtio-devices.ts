@@ -11,6 +11,8 @@ import type { HostMemory } from '../memory/host-memory.ts';
 import { createNetworkInterface } from '../net/create.ts';
 import { MmioTransport, type MmioWindow } from '../virtio/mmio.ts';
 
+import { createVsock } from '../vsock/create.ts';
+
 /** What virtio devices are attached to. */
 export interface VirtioDevicesHost {
   readonly vm: Vm;
@@ -43,6 +45,10 @@ export class VirtioDevices {
       const link = { kind: 'tap', name: networkInterface.hostDevName } as const;
       const where = `/network-interfaces/${index}`;
       const { device, close } = createNetworkInterface({ loop, memory, warn }, networkInterface, link, where);
+      this.#attach(device, close);
+    }
+    if (config.vsock !== undefined) {
+      const { device, close } = createVsock(config.vsock, loop, memory);
       this.#attach(device, close);
     }
     if (config.entropy !== undefined) this.#attach(createEntropy(config.entropy, loop, memory).device);

@@ -1,12 +1,14 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import test from 'ava';
 import { guestCmdline, prepareGuest } from '../../fixtures/prepare.ts';
 import { ExitCode } from '../../lib/errors.ts';
 import { MIB } from '../../lib/memory/layout.ts';
-import { EXECUTABLE, type MvmResult, runMvm } from '../helpers/mvm.ts';
+import { EXECUTABLE, Mvm, type MvmResult, runMvm } from '../helpers/mvm.ts';
 
 // Virtio devices as Linux's drivers use them, configured by Firecracker's keys.
 
@@ -152,3 +154,31 @@ test.serial('a guest with a network interface on a tap answers pings', (t) => {
   t.regex(stdout, /^3 packets transmitted, 3 received, 0% packet loss/m, stderr);
   t.regex(stdout, /^mvm ended with 143$/m, stderr);
 });
+
+test.serial(
+  'the vsock socket is there while the guest runs; a port that nobody listens at is refused by the guest',
+  async (t) => {
+    const path = join(folder, 'vsock.json');
+    const socket = join(folder, 'v.sock');
+    const config = {
+      'boot-source': {
+        kernel_image_path: guest.kernel,
+        initrd_path: guest.initrd,
+        boot_args: guestCmdline({ actions: ['idle'] }),
+      },
+      vsock: { guest_cid: 3, uds_path: socket },
+    };
+    writeFileSync(path, JSON.stringify(config));
+    await using mvm = new Mvm(['run', path]);
+    await mvm.waitFor(/^CPUs: 1/m);
+    const client = connect(socket);
+    client.write('CONNECT 1234\n');
+    const answer = await text(client);
+    t.is(answer, '', 'the guest resets the connection, so the host closes without OK');
+    mvm.process.kill('SIGTERM');
+    const { code, stderr } = await mvm.end();
+    t.is(code, 143);
+    t.is(stderr, '');
+    t.false(existsSync(socket), 'its file is removed');
+  },
+);
