@@ -10,6 +10,9 @@ const MAX_SEGMENTS = 1024;
 /** Buffers that are kept for the next stream that needs one. */
 const MAX_SPARE_BUFFERS = 8;
 
+/** A descriptor that is none. */
+const NO_FD = -1;
+
 /** Told what became of what was sent. */
 export interface SendListener {
   forwarded(stream: Stream, bytes: number): void;
@@ -115,7 +118,8 @@ export class SendBatch {
     for (let i = first; i < first + count; i++) {
       const { fd, output, firstSegment } = this.#streams[i]!;
       if (output !== undefined) last = arena.queue(SYS_write, fd, output.address, output.length);
-      else if (firstSegment < 0) last = arena.queue(SYS_write, fd, 0, 0);
+      // It was closed meanwhile: its place in the batch stays, and its descriptor may be another's.
+      else if (firstSegment < 0) last = arena.queue(SYS_write, NO_FD, 0, 0);
       else {
         const many = this.#vectors.gather(this.#run, 0, this.#collect(firstSegment));
         last = arena.queue(many ? SYS_writev : SYS_write, fd, this.#vectors.address, this.#vectors.length);
@@ -139,7 +143,7 @@ export class SendBatch {
 
   #settle(stream: Stream, result: number): void {
     stream.inBatch = false;
-    if (stream.state === StreamState.Closed) return;
+    if (stream.state === StreamState.Closed || (stream.sending === 0 && stream.output === undefined)) return;
     if (result < 0 && result !== -EAGAIN && result !== -EINTR) {
       this.drop(stream);
       if (result === -EPIPE) this.#listener.broken(stream);

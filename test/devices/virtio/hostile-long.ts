@@ -1,20 +1,29 @@
 /**
- * Millions of hostile chains for one device: `node test/devices/virtio/hostile-long.ts net|console [chains] [seed]`.
+ * Millions of hostile chains for one device: `node test/devices/virtio/hostile-long.ts net|console|entropy|balloon|vsock [chains] [seed]`.
  *
  * Each program of a few hundred steps has a seed of its own, which a failure names: `… net 1 <seed>` runs it alone.
  */
 import { Fault } from '../../../devices/virtio/faults.ts';
 import { TRANSPORTS } from '../../helpers/virtio/driver.ts';
 import { hostileConsole } from '../../helpers/virtio/hostile-console.ts';
+import { hostileBalloon, hostileEntropy } from '../../helpers/virtio/hostile-memory.ts';
 import { hostileNet } from '../../helpers/virtio/hostile-net.ts';
+import { hostileVsock } from '../../helpers/virtio/hostile-vsock.ts';
 import { SeededTape } from '../../helpers/virtio/tape.ts';
 
 const STEPS = 500;
+const DEVICES = {
+  net: hostileNet,
+  console: hostileConsole,
+  entropy: hostileEntropy,
+  balloon: hostileBalloon,
+  vsock: hostileVsock,
+};
 
-const device = process.argv[2] ?? 'net';
+const device = (process.argv[2] ?? 'net') as keyof typeof DEVICES;
 const wanted = Number(process.argv[3] ?? 1_000_000);
 let seed = Number(process.argv[4] ?? Date.now()) >>> 0;
-const create = device === 'console' ? hostileConsole : hostileNet;
+const create = DEVICES[device];
 const started = performance.now();
 let chains = 0;
 let programs = 0;

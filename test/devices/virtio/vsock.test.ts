@@ -1,72 +1,28 @@
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { VIRTIO_CONFIG_S_NEEDS_RESET, VIRTIO_ID_VSOCK } from '../../../devices/virtio/constants.ts';
 import * as vsock from '../../../devices/virtio/vsock/constants.ts';
 import { compareWithC, constantsOf } from '../../helpers/c-layout.ts';
 import { TRANSPORTS } from '../../helpers/virtio/driver.ts';
-import type { HostEnd } from '../../helpers/virtio/memory-streams.ts';
 import {
+  allGone,
   EVENT,
   GUEST_CID,
+  guestConnects,
+  hostConnects,
   Op,
+  operations,
   type Packet,
+  PORTS,
   RX,
+  received,
+  SEND,
   TX,
+  up,
   type VsockDriver,
-  type VsockFixture,
   vsockFixture,
 } from '../../helpers/virtio/vsock-driver.ts';
 
-const RCV = 1;
-const SEND = 2;
-const BOTH = 3;
-/** Ports of a connection that the guest asked for. */
-const PORTS = { sourcePort: 1025, destinationPort: 52 };
 const BUFFER = vsock.CONNECTION_BUFFER_SIZE;
-
-function up(buffers = 16): VsockFixture {
-  const fixture = vsockFixture();
-  fixture.driver.bringUp(buffers);
-  return fixture;
-}
-
-/** Operation and flags of each packet that has arrived. */
-function operations(driver: VsockDriver): [number, number][] {
-  return driver.takePackets().map(({ operation, flags }) => [operation, flags]);
-}
-
-/** What a guest's socket would have received. */
-function received(packets: readonly Packet[]): string {
-  return Buffer.concat(packets.filter(({ operation }) => operation === Op.Data).map(({ data }) => data)).toString();
-}
-
-/** The guest connects to a port where the host waits. */
-function guestConnects(
-  { driver, streams }: VsockFixture,
-  ports: { sourcePort: number; destinationPort: number } = PORTS,
-  bufferSize = 0x1_0000,
-): HostEnd {
-  streams.ports.set(ports.destinationPort, true);
-  driver.sendNow({ ...ports, operation: Op.Request, bufferSize });
-  const answer = driver.takePackets();
-  if (answer.length !== 1 || answer[0]!.operation !== Op.Response) throw new Error('not accepted');
-  return streams.ends.at(-1)!;
-}
-
-/** The host connects to a port where the guest listens. */
-function hostConnects(fixture: VsockFixture, port = 80): { end: HostEnd; ports: typeof PORTS } {
-  const { driver, streams } = fixture;
-  const end = streams.connectToGuest(port);
-  const [request] = driver.takePackets();
-  if (request?.operation !== Op.Request) throw new Error('not asked');
-  const ports = { sourcePort: port, destinationPort: request.sourcePort };
-  driver.sendNow({ ...ports, operation: Op.Response });
-  return { end, ports };
-}
-
-function gone(t: ExecutionContext, { device, streams }: VsockFixture): void {
-  t.is(device.connections, 0);
-  t.is(streams.openStreams, 0);
-}
 
 test('numbers and structures are those of Linux', (t) => {
   const constants: Record<string, number> = {};
@@ -161,7 +117,7 @@ for (const transport of TRANSPORTS) {
       streams.write(end, 'x');
       driver.registers.status = 0;
       t.true(end.closedByDevice && other.closedByDevice);
-      gone(t, fixture);
+      t.true(allGone(fixture));
       t.false(streams.running);
       t.false(driver.core.poll());
     }
@@ -188,7 +144,7 @@ for (const transport of TRANSPORTS) {
     const end = guestConnects(fixture);
     device.transportReset();
     t.true(end.closedByDevice);
-    gone(t, fixture);
+    t.true(allGone(fixture));
     t.true(streams.running);
     const address = driver.allocate(4);
     driver.memory.write(address, Uint8Array.of(1, 1, 1, 1));
@@ -217,222 +173,7 @@ test('where nobody waits, the guest is refused', (t) => {
     type: 1,
     length: 0,
   });
-  gone(t, fixture);
-});
-
-test('a host that accepts late, or not at all', (t) => {
-  const fixture = up();
-  const { driver, streams } = fixture;
-  streams.ports.set(52, false);
-  driver.sendNow({ ...PORTS, operation: Op.Request });
-  t.deepEqual(driver.takePackets(), []);
-  streams.accept(streams.ends[0]!);
-  t.deepEqual(operations(driver), [[Op.Response, 0]]);
-  driver.sendNow({ sourcePort: 9, destinationPort: 52, operation: Op.Request });
-  streams.refuse(streams.ends[1]!);
-  const [packet] = driver.takePackets();
-  t.like(packet, { operation: Op.Reset, destinationPort: 9 });
-  driver.sendNow({ sourcePort: 10, destinationPort: 52, operation: Op.Request });
-  driver.sendNow({ sourcePort: 10, destinationPort: 52, operation: Op.Reset });
-  t.true(streams.ends[2]!.closedByDevice);
-  driver.sendNow({ sourcePort: 11, destinationPort: 52, operation: Op.Request });
-  driver.sendNow({ sourcePort: 11, destinationPort: 52, operation: Op.Shutdown, flags: BOTH });
-  t.deepEqual(operations(driver), [[Op.Reset, 0]]);
-  t.true(streams.ends[3]!.closedByDevice);
-});
-
-test('a guest that refuses, or does not answer in time', (t) => {
-  const fixture = up();
-  const { driver, streams, clock, device } = fixture;
-  const refused = streams.connectToGuest(80);
-  const [request] = driver.takePackets();
-  driver.sendNow({ sourcePort: 80, destinationPort: request!.sourcePort, operation: Op.Reset });
-  t.true(refused.closedByDevice);
-  t.is(refused.acknowledged, undefined);
-  const silent = streams.connectToGuest(81);
-  t.is(streams.timer, vsock.CONNECTION_TIMEOUT_MS);
-  clock.now += 1500;
-  const later = streams.connectToGuest(82);
-  clock.now += 500;
-  streams.expire();
-  t.deepEqual(
-    driver.takePackets().map(({ operation, destinationPort }) => [operation, destinationPort]),
-    [
-      [Op.Request, 81],
-      [Op.Request, 82],
-      [Op.Reset, 81],
-    ],
-  );
-  t.true(silent.closedByDevice);
-  t.false(later.closedByDevice);
-  t.is(streams.timer, 1500);
-  driver.sendNow({ sourcePort: 82, destinationPort: 2 ** 30 + 2, operation: Op.Response });
-  clock.now += 5000;
-  streams.expire();
-  t.false(later.closedByDevice, 'an established connection has no time limit');
-  t.is(streams.timer, undefined);
-  t.is(device.metrics.conns_killed, 1);
-  t.is(device.metrics.conns_removed, 2);
-});
-
-test('half-close by the guest: the host sees the end, and goes on sending', (t) => {
-  const fixture = up();
-  const { driver, streams } = fixture;
-  const end = guestConnects(fixture);
-  driver.send({ ...PORTS, operation: Op.Data, data: Buffer.from('question') });
-  driver.send({ ...PORTS, operation: Op.Shutdown, flags: SEND });
-  driver.core.poll();
-  t.is(end.fromGuest.toString(), 'question');
-  t.true(end.endOfInput);
-  t.false(end.deafGuest);
-  streams.write(end, 'answer');
-  t.is(received(driver.takePackets()), 'answer');
-  driver.sendNow({ ...PORTS, operation: Op.Data, data: Buffer.from('more') });
-  t.is(end.fromGuest.toString(), 'question', 'it has promised not to');
-  streams.closeHost(end);
-  t.deepEqual(operations(driver), [[Op.Shutdown, BOTH]]);
-  driver.sendNow({ ...PORTS, operation: Op.Reset });
-  gone(t, fixture);
-});
-
-test('half-close by the guest waits for a host that reads slowly', (t) => {
-  const fixture = up();
-  const { driver, streams } = fixture;
-  streams.appetite = 3;
-  const end = guestConnects(fixture);
-  driver.send({ ...PORTS, operation: Op.Data, data: Buffer.from('slowly') });
-  driver.send({ ...PORTS, operation: Op.Shutdown, flags: SEND });
-  driver.core.poll();
-  t.is(end.fromGuest.toString(), 'slo');
-  t.false(end.endOfInput);
-  streams.read(end);
-  t.is(end.fromGuest.toString(), 'slowly');
-  t.true(end.endOfInput);
-});
-
-test('a guest that receives no more', (t) => {
-  const fixture = up();
-  const { driver, streams } = fixture;
-  const end = guestConnects(fixture);
-  driver.sendNow({ ...PORTS, operation: Op.Shutdown, flags: RCV });
-  t.true(end.deafGuest);
-  t.false(end.endOfInput);
-  streams.write(end, 'unheard');
-  t.deepEqual(driver.takePackets(), []);
-  driver.sendNow({ ...PORTS, operation: Op.Data, data: Buffer.from('still sending') });
-  t.is(end.fromGuest.toString(), 'still sending');
-  driver.sendNow({ ...PORTS, operation: Op.Shutdown, flags: SEND });
-  t.deepEqual(operations(driver), [[Op.Reset, 0]]);
-  gone(t, fixture);
-});
-
-test('half-close by the host: the guest sees the end, and goes on sending', (t) => {
-  const fixture = up();
-  const { driver, streams } = fixture;
-  const { end, ports } = hostConnects(fixture);
-  streams.write(end, 'question');
-  streams.endWriting(end);
-  const packets = driver.takePackets();
-  t.is(received(packets), 'question');
-  t.like(packets.at(-1), { operation: Op.Shutdown, flags: SEND });
-  driver.sendNow({ ...ports, operation: Op.Data, data: Buffer.from('answer') });
-  t.is(end.fromGuest.toString(), 'answer');
-  driver.sendNow({ ...ports, operation: Op.Shutdown, flags: BOTH });
-  t.deepEqual(operations(driver), [[Op.Reset, 0]]);
-  gone(t, fixture);
-});
-
-test('a host that closes after half-close', (t) => {
-  const fixture = up();
-  const { driver, streams } = fixture;
-  const end = guestConnects(fixture);
-  streams.endWriting(end);
-  t.deepEqual(operations(driver), [[Op.Shutdown, SEND]]);
-  streams.closeHost(end);
-  t.deepEqual(operations(driver), [[Op.Shutdown, BOTH]]);
-  driver.sendNow({ ...PORTS, operation: Op.Reset });
-  gone(t, fixture);
-});
-
-test('a host that closes: the guest gets all of the data first', (t) => {
-  const fixture = up(2);
-  const { driver, streams } = fixture;
-  const end = guestConnects(fixture);
-  streams.write(end, Buffer.alloc(20_000, 'x'));
-  streams.closeHost(end);
-  let data = '';
-  const seen: [number, number][] = [];
-  for (let packets = driver.takePackets(); packets.length > 0; packets = driver.takePackets()) {
-    data += received(packets);
-    seen.push(...packets.map(({ operation, flags }): [number, number] => [operation, flags]));
-    driver.core.poll();
-  }
-  t.is(data, 'x'.repeat(20_000));
-  t.deepEqual(seen.at(-1), [Op.Shutdown, BOTH]);
-  driver.sendNow({ ...PORTS, operation: Op.Reset });
-  gone(t, fixture);
-});
-
-test('a guest that does not answer a shutdown in time', (t) => {
-  const fixture = up();
-  const { driver, streams, clock, device } = fixture;
-  const end = guestConnects(fixture);
-  streams.closeHost(end);
-  t.deepEqual(operations(driver), [[Op.Shutdown, BOTH]]);
-  t.is(device.connections, 1);
-  clock.now += vsock.CONNECTION_TIMEOUT_MS;
-  streams.expire();
-  t.deepEqual(operations(driver), [[Op.Reset, 0]]);
-  gone(t, fixture);
-});
-
-test('a guest that closes: the host gets all of the data, and has time for it', (t) => {
-  const fixture = up();
-  const { driver, streams, clock } = fixture;
-  streams.appetite = 0;
-  const ends = [1, 2].map((sourcePort) => guestConnects(fixture, { sourcePort, destinationPort: 52 }));
-  for (const sourcePort of [1, 2]) {
-    driver.send({ sourcePort, destinationPort: 52, operation: Op.Data, data: Buffer.from('last words') });
-    driver.send({ sourcePort, destinationPort: 52, operation: Op.Shutdown, flags: BOTH });
-  }
-  driver.core.poll();
-  t.deepEqual(driver.takePackets(), []);
-  t.is(streams.timer, vsock.CONNECTION_TIMEOUT_MS);
-  streams.read(ends[0]!);
-  t.is(ends[0]!.fromGuest.toString(), 'last words');
-  t.deepEqual(operations(driver), [[Op.Reset, 0]]);
-  t.true(ends[0]!.closedByDevice);
-  clock.now += vsock.CONNECTION_TIMEOUT_MS;
-  streams.expire();
-  t.deepEqual(operations(driver), [[Op.Reset, 0]]);
-  gone(t, fixture);
-});
-
-test('a host that closes without having read everything', (t) => {
-  const fixture = up();
-  const { driver, streams, device } = fixture;
-  const end = guestConnects(fixture);
-  streams.resetHost(end);
-  t.deepEqual(operations(driver), [[Op.Reset, 0]]);
-  gone(t, fixture);
-  t.is(device.metrics.rx_read_fails, 1);
-  t.is(device.metrics.conns_killed, 1);
-});
-
-test('a host that receives no more goes on sending', (t) => {
-  const fixture = up();
-  const { driver, streams, device } = fixture;
-  const end = guestConnects(fixture);
-  streams.endReading(end);
-  driver.sendNow({ ...PORTS, operation: Op.Data, data: Buffer.alloc(BUFFER) });
-  t.deepEqual(operations(driver), [[Op.Shutdown, RCV]]);
-  t.is(device.metrics.tx_write_fails, 1);
-  for (let i = 0; i < 3; i++) driver.sendNow({ ...PORTS, operation: Op.Data, data: Buffer.alloc(BUFFER) });
-  t.true(operations(driver).every(([operation]) => operation === Op.CreditUpdate));
-  streams.write(end, 'but this');
-  t.is(received(driver.takePackets()), 'but this');
-  streams.endWriting(end);
-  t.deepEqual(operations(driver), [[Op.Shutdown, BOTH]]);
+  t.true(allGone(fixture));
 });
 
 test('the guest’s buffer is never overrun, and it is asked once for more room', (t) => {
@@ -505,7 +246,7 @@ test('a guest that sends more than it may is disconnected', (t) => {
   driver.core.poll();
   t.deepEqual(operations(driver), [[Op.Reset, 0]]);
   t.true(end.closedByDevice);
-  gone(t, fixture);
+  t.true(allGone(fixture));
 });
 
 test('packets that belong to nothing', (t) => {
@@ -526,7 +267,7 @@ test('packets that belong to nothing', (t) => {
     driver.sendNow({ ...PORTS, operation: Op.Request, ...cids });
     t.deepEqual(driver.takePackets(), [], 'and for others, nobody answers');
   }
-  gone(t, fixture);
+  t.true(allGone(fixture));
 });
 
 test('packets that make no sense on a connection', (t) => {

@@ -1,7 +1,7 @@
 import { VsockDevice } from '../../../devices/virtio/vsock/vsock.ts';
 import { GuestMemory } from '../../../lib/memory/guest-memory.ts';
 import { Driver, type TransportName } from './driver.ts';
-import { MemoryStreams } from './memory-streams.ts';
+import { type HostEnd, MemoryStreams } from './memory-streams.ts';
 
 export const GUEST_CID = 42;
 export const RX = 0;
@@ -175,4 +175,57 @@ export function vsockFixture(transport: TransportName = 'mmio', memorySize = 16 
   const device = new VsockDevice(GUEST_CID, streams, () => clock.now);
   const driver = new VsockDriver(transport, device, GuestMemory.plain(memorySize));
   return { streams, device, driver, clock };
+}
+
+/** VIRTIO_VSOCK_SHUTDOWN_*: receive, or send, no more. */
+export const RCV = 1;
+export const SEND = 2;
+export const BOTH = 3;
+
+/** Ports of a connection that the guest asked for. */
+export const PORTS = { sourcePort: 1025, destinationPort: 52 };
+
+export function up(buffers = 16): VsockFixture {
+  const fixture = vsockFixture();
+  fixture.driver.bringUp(buffers);
+  return fixture;
+}
+
+/** Operation and flags of each packet that has arrived. */
+export function operations(driver: VsockDriver): [number, number][] {
+  return driver.takePackets().map(({ operation, flags }) => [operation, flags]);
+}
+
+/** What a guest's socket would have received. */
+export function received(packets: readonly Packet[]): string {
+  return Buffer.concat(packets.filter(({ operation }) => operation === Op.Data).map(({ data }) => data)).toString();
+}
+
+/** The guest connects to a port where the host waits. */
+export function guestConnects(
+  { driver, streams }: VsockFixture,
+  ports: { sourcePort: number; destinationPort: number } = PORTS,
+  bufferSize = 0x1_0000,
+): HostEnd {
+  streams.ports.set(ports.destinationPort, true);
+  driver.sendNow({ ...ports, operation: Op.Request, bufferSize });
+  const answer = driver.takePackets();
+  if (answer.length !== 1 || answer[0]!.operation !== Op.Response) throw new Error('not accepted');
+  return streams.ends.at(-1)!;
+}
+
+/** The host connects to a port where the guest listens. */
+export function hostConnects(fixture: VsockFixture, port = 80): { end: HostEnd; ports: typeof PORTS } {
+  const { driver, streams } = fixture;
+  const end = streams.connectToGuest(port);
+  const [request] = driver.takePackets();
+  if (request?.operation !== Op.Request) throw new Error('not asked');
+  const ports = { sourcePort: port, destinationPort: request.sourcePort };
+  driver.sendNow({ ...ports, operation: Op.Response });
+  return { end, ports };
+}
+
+/** Whether there is neither connection nor stream. */
+export function allGone({ device, streams }: VsockFixture): boolean {
+  return device.connections === 0 && streams.openStreams === 0;
 }
