@@ -7,6 +7,7 @@ import { EventLoop } from '../../lib/loop/event-loop.ts';
  *
  * - `echo`: prints what it reads; ends with the input. On a terminal, some control characters make it end in other ways.
  * - `print N`: prints N bytes.
+ * - `raw`: makes the terminal raw, and looks at nothing that is typed.
  * - `hold`: reads nothing, prints nothing, and ends on SIGUSR2.
  * - `signals`: like `echo`, with its own handling of SIGTERM.
  */
@@ -97,14 +98,14 @@ output.onDrain(() => {
   congested = false;
   work();
 });
-input?.onReadable(echo);
+if (mode !== 'raw') input?.onReadable(echo);
 host.onResize((size) => report(`${size.columns}x${size.rows}`));
 if (mode === 'signals') {
   process.on('SIGTERM', () => finish('terminated'));
 }
 process.on('SIGUSR2', () => finish('asked to'));
 // The guest looks for the end of its input as often as the loop goes idle.
-if (mode !== 'hold' && mode !== 'print') loop.beforeSleep(echo);
+if (mode !== 'hold' && mode !== 'print' && mode !== 'raw') loop.beforeSleep(echo);
 
 const running = loop.run();
 if (mode !== 'hold') host.start();
