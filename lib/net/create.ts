@@ -41,7 +41,8 @@ function limiterOf(loop: EventLoop, config: RateLimiterConfig | undefined): Rate
 }
 
 /** @throws ConfigError, HostError where it cannot be used */
-function openLink({ loop, memory, warn }: NetworkHost, link: NetworkLink, id: string, where: string): Link {
+function openLink(host: NetworkHost, link: NetworkLink, id: string, mac: Uint8Array | undefined, where: string): Link {
+  const { loop, memory, warn } = host;
   if (link.kind === 'tap') {
     const options = { name: link.name, where: `${where}/host_dev_name`, warn };
     const backend = new TapBackend(loop, memory.addressOf(0), options);
@@ -50,7 +51,7 @@ function openLink({ loop, memory, warn }: NetworkHost, link: NetworkLink, id: st
   const name = `network interface "${id}"`;
   const place = `${where}/passt`;
   const fd = link.kind === 'socket' ? connectStream(link.path, place) : startPasst(link, place, warn).fd;
-  const backend = new StreamBackend(loop, memory, fd, { name, warn });
+  const backend = new StreamBackend(loop, memory, fd, { name, mac, warn });
   return { backend, close: () => backend.close() };
 }
 
@@ -70,12 +71,13 @@ export function createNetworkInterface(
   link: NetworkLink,
   where: string,
 ): NetworkInterface {
-  const { backend, close } = openLink(host, link, config.id, where);
+  const mac = config.guestMac === undefined ? undefined : parseMac(config.guestMac);
+  const { backend, close } = openLink(host, link, config.id, mac, where);
   const receiveLimiter = limiterOf(host.loop, config.rxRateLimiter);
   const transmitLimiter = limiterOf(host.loop, config.txRateLimiter);
   const device = new NetDevice(backend, {
     id: config.id,
-    mac: config.guestMac === undefined ? undefined : parseMac(config.guestMac),
+    mac,
     mtu: config.mtu,
     receiveLimiter,
     transmitLimiter,

@@ -19,6 +19,9 @@ const BATCH = 32;
 const PIECES = 1002;
 /** Each frame comes behind its length, a big-endian u32. */
 const PREFIX = 4;
+/** The shortest frame, and the EtherType of local experiments (<linux/if_ether.h>). */
+const ETH_ZLEN = 60;
+const ETH_P_802_EX1 = 0x88b5;
 /** How far ahead it is looked for frames: two of the longest, or a batch of usual ones. */
 const LOOK_AHEAD = 2 * (MAX_FRAME_SIZE + PREFIX);
 
@@ -26,6 +29,8 @@ const LOOK_AHEAD = 2 * (MAX_FRAME_SIZE + PREFIX);
 export interface StreamOptions {
   /** Who is at the other end, for warnings. */
   readonly name: string;
+  /** The guest's hardware address, where it was given one. */
+  readonly mac?: Uint8Array | undefined;
   readonly warn: (message: string) => void;
 }
 
@@ -83,8 +88,23 @@ export class StreamBackend implements NetBackend, Poller {
     loop.addPoller(this);
   }
 
-  /** Without offloads there is nothing to be told. */
-  configure(): void {}
+  /**
+   * There are no offloads. But the other end is told the guest's address, by a frame of a type for experiments (IEEE 802): passt learns it from
+   * what the guest sends, and until then sends to nobody, so that no forwarded port would reach a guest that keeps silent.
+   */
+  configure(): void {
+    const { mac } = this.#options;
+    if (mac === undefined || !this.linkUp || this.#restStart !== this.#restEnd) return;
+    const { bytes, view } = this.#rest;
+    bytes.fill(0, 0, PREFIX + ETH_ZLEN);
+    view.setUint32(0, ETH_ZLEN);
+    bytes.fill(0xff, PREFIX, PREFIX + 6);
+    bytes.set(mac, PREFIX + 6);
+    view.setUint16(PREFIX + 12, ETH_P_802_EX1);
+    this.#restStart = 0;
+    this.#restEnd = PREFIX + ETH_ZLEN;
+    this.#writeRest();
+  }
 
   beginTransmit(length: number): void {
     const index = this.#out.frames;

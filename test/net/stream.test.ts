@@ -36,7 +36,11 @@ interface Ends {
   readonly warnings: string[];
 }
 
-async function connected(t: ExecutionContext, options: ConstructorParameters<typeof NetGuest>[1] = {}): Promise<Ends> {
+async function connected(
+  t: ExecutionContext,
+  options: ConstructorParameters<typeof NetGuest>[1] = {},
+  mac?: Uint8Array,
+): Promise<Ends> {
   const directory = mkdtempSync(join(tmpdir(), 'mvm-net-'));
   const path = join(directory, 'socket');
   const server: Server = createServer();
@@ -46,7 +50,7 @@ async function connected(t: ExecutionContext, options: ConstructorParameters<typ
   let backend: StreamBackend | undefined;
   const guest = new NetGuest((_, memory) => {
     const fd = connectStream(path, '/network-interfaces/0');
-    backend = new StreamBackend(loop, memory, fd, { name: 'it', warn: (line) => warnings.push(line) });
+    backend = new StreamBackend(loop, memory, fd, { name: 'it', mac, warn: (line) => warnings.push(line) });
     return backend;
   }, options);
   const [peer] = (await once(server, 'connection')) as [Socket];
@@ -145,6 +149,17 @@ for (const length of [0, 65_551, 0xffff_ffff]) {
     t.deepEqual(warnings, [`the network of it is gone, its link is down: a frame of ${length} bytes`]);
   });
 }
+
+test.serial('the other end is told the guest’s address when its driver is ready, before any frame', async (t) => {
+  const mac = Uint8Array.of(6, 0, 0xac, 0x10, 0, 2);
+  const { guest, came } = await connected(t, {}, mac);
+  guest.driver.send(frame(1, 100));
+  const size = () => came.reduce((sum, { length }) => sum + length, 0);
+  await runUntil(loop, [guest], () => size() === 4 + 60 + 4 + 100);
+  const all = Buffer.concat(came);
+  t.deepEqual([...all.subarray(0, 18)], [0, 0, 0, 60, 255, 255, 255, 255, 255, 255, ...mac, 0x88, 0xb5]);
+  t.deepEqual(Uint8Array.from(all.subarray(68)), frame(1, 100));
+});
 
 test('a socket that nobody listens on is an error of the configuration', (t) => {
   const error = t.throws(() => connectStream('/nowhere/socket', '/x'), { instanceOf: ConfigError });
