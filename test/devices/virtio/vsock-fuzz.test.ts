@@ -30,7 +30,7 @@ for (const transport of TRANSPORTS) {
     t.true(counts.received > 1000);
     t.true(counts.connections >= 4);
     t.true(counts.faults > 0);
-    t.true(metrics.conns_added > 500 && metrics.conns_killed > 20, JSON.stringify(metrics));
+    t.true(metrics.conns_added > 100 && metrics.conns_killed > 0, JSON.stringify(metrics));
     t.is(metrics.conns_added, metrics.conns_removed + sockets.device.connections);
     t.true(metrics.tx_bytes_count > 0 && metrics.rx_bytes_count > 0 && metrics.rx_read_fails > 0);
   });
