@@ -5,6 +5,9 @@ import { TRANSPORTS } from '../../helpers/virtio/driver.ts';
 import { HostileGuest } from '../../helpers/virtio/hostile-guest.ts';
 import { ListTape, SeededTape } from '../../helpers/virtio/tape.ts';
 
+/** What a run must have met depends on its seed, so that of `npm test` is always the same; hostile-long.ts and fuzz-long.ts take others. */
+const SEED = 1;
+
 // A failure names a seed, and fast-check its counterexample; fuzz-long.ts beside this file goes on for millions.
 
 for (const transport of TRANSPORTS) {
@@ -24,7 +27,7 @@ for (const transport of TRANSPORTS) {
   });
 
   test(`${transport}: thousands of hostile chains, of which many are faults and many are not`, (t) => {
-    const seed = Date.now() >>> 0;
+    const seed = SEED;
     t.log(`seed ${seed}`);
     const tape = new SeededTape(seed);
     const guest = new HostileGuest(transport, { slow: false, readOnly: false });

@@ -6,6 +6,9 @@ import { hostileConsole } from '../../helpers/virtio/hostile-console.ts';
 import { hostileNet } from '../../helpers/virtio/hostile-net.ts';
 import { ListTape, SeededTape } from '../../helpers/virtio/tape.ts';
 
+/** What a run must have met depends on its seed, so that of `npm test` is always the same; hostile-long.ts and fuzz-long.ts take others. */
+const SEED = 1;
+
 // A failure names a seed, and fast-check its counterexample; hostile-long.ts beside this file goes on for millions.
 
 /** What such devices do not ask of their chains: requests with answers. */
@@ -27,7 +30,7 @@ for (const [name, create] of [
     });
 
     test(`${name}, ${transport}: thousands of hostile chains, with each kind of fault`, (t) => {
-      const seed = Date.now() >>> 0;
+      const seed = SEED;
       t.log(`seed ${seed}`);
       const tape = new SeededTape(seed);
       const guest = create(transport);

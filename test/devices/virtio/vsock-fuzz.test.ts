@@ -4,6 +4,9 @@ import { TRANSPORTS } from '../../helpers/virtio/driver.ts';
 import { HostileSockets } from '../../helpers/virtio/hostile-sockets.ts';
 import { ListTape, SeededTape } from '../../helpers/virtio/tape.ts';
 
+/** What a run must have met depends on its seed, so that of `npm test` is always the same; hostile-long.ts and fuzz-long.ts take others. */
+const SEED = 1;
+
 // A failure names a seed, and fast-check its counterexample.
 
 for (const transport of TRANSPORTS) {
@@ -19,7 +22,7 @@ for (const transport of TRANSPORTS) {
   });
 
   test(`${transport}: thousands of hostile packets, of which many reach a connection`, (t) => {
-    const seed = Date.now() >>> 0;
+    const seed = SEED;
     t.log(`seed ${seed}`);
     const tape = new SeededTape(seed);
     const sockets = new HostileSockets(transport);
