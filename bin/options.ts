@@ -60,6 +60,13 @@ export const VM_OPTIONS = {
     type: 'boolean',
     describe: 'Record the pages that the guest writes (/machine-config/track_dirty_pages)',
   },
+  transport: {
+    type: 'string',
+    value: 'mmio|pci',
+    choices: ['mmio', 'pci'],
+    describe: 'What carries virtio devices; mmio is the default (/machine-config/transport)',
+  },
+  'enable-pci': { type: 'boolean', describe: 'As --transport pci; Firecracker’s name for it' },
   serial: {
     type: 'string',
     value: 'stdio|none|FILE',

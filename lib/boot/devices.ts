@@ -17,15 +17,19 @@ export interface PciHostBridge {
   readonly hasIoPorts: boolean;
 }
 
+/** Where virtio devices are found: what a transport has to have told. */
+export interface VirtioPlaces {
+  readonly virtioMmio: readonly VirtioMmioDevice[];
+  readonly pci?: PciHostBridge | undefined;
+}
+
 /** What is in the machine and cannot be probed: the tables tell the guest. */
-export interface MachineDevices {
+export interface MachineDevices extends VirtioPlaces {
   readonly serial: boolean;
   readonly i8042: boolean;
   readonly pvpanic: boolean;
   /** The CMOS real-time clock. */
   readonly rtc: boolean;
-  readonly virtioMmio: readonly VirtioMmioDevice[];
-  readonly pci?: PciHostBridge | undefined;
   /** Whether the DSDT names the CPUs, as ACPI asks (default: yes). Linux runs without, and has less to interpret. */
   readonly acpiProcessors?: boolean | undefined;
 }

@@ -1,6 +1,9 @@
+import { parameterValue } from '../boot/cmdline.ts';
+import { VIRTIO_MMIO_GSIS } from '../memory/ports.ts';
 import type { JsonPath } from './json.ts';
 import type { PathProblem } from './problems.ts';
 import type { FileConfig } from './schema.ts';
+import { DEFAULT_TRANSPORT, type Transport } from './types.ts';
 
 type Report = (path: JsonPath, message: string, hint?: string) => void;
 
@@ -14,6 +17,7 @@ export function crossCheck(config: FileConfig): PathProblem[] {
   checkDrives(config, report);
   checkNetwork(config, report);
   checkMemoryDevices(config, report);
+  checkTransport(config, report);
   return problems;
 }
 
@@ -82,6 +86,29 @@ function checkMemoryDevices(config: FileConfig, report: Report): void {
   }
   if (total % slot !== 0) {
     report(['memory-hotplug', 'total_size_mib'], `must be a multiple of slot_size_mib (${slot}), not ${total}`);
+  }
+}
+
+/** How many virtio devices fit. A PCI bus has 32 devices, one of which is the host bridge. */
+const ROOM: Readonly<Record<Transport, number>> = { mmio: VIRTIO_MMIO_GSIS.length, pci: 31 };
+
+function checkTransport(config: FileConfig, report: Report): void {
+  const { drives, 'network-interfaces': interfaces, pmem, vsock, entropy, balloon } = config;
+  const single = [vsock, entropy, balloon, config['memory-hotplug']].filter(isGiven);
+  const count = [drives, interfaces, pmem, single].reduce((sum, list) => sum + (list?.length ?? 0), 0);
+  const transport = config['machine-config']?.transport ?? DEFAULT_TRANSPORT;
+  if (count > ROOM[transport]) {
+    const hint = count > ROOM.pci ? 'leave some out' : `use "pci" (or --transport pci), which has room for ${ROOM.pci}`;
+    const message = `"${transport}" has room for ${ROOM[transport]} virtio devices, not ${count}`;
+    report(['machine-config', 'transport'], message, hint);
+  }
+  const cmdline = config['boot-source'].boot_args ?? '';
+  if (transport === 'pci' && count > 0 && parameterValue(cmdline, 'pci') === 'off') {
+    report(
+      ['boot-source', 'boot_args'],
+      'pci=off hides the virtio devices, which are on PCI',
+      'leave pci=off out, or use --transport mmio',
+    );
   }
 }
 

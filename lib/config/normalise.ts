@@ -6,6 +6,7 @@ import type { CpuTemplateFile } from './schema-cpu.ts';
 import {
   DEFAULT_CMDLINE,
   DEFAULT_MEMORY_SIZE,
+  DEFAULT_TRANSPORT,
   type DriveConfig,
   type LoggerConfig,
   type LogLevel,
@@ -95,6 +96,7 @@ function machineOf(machine: FileConfig['machine-config']): MachineConfig {
     cpuTemplate: machine?.cpu_template ?? 'None',
     trackDirtyPages: machine?.track_dirty_pages ?? false,
     hugePages: machine?.huge_pages ?? 'None',
+    transport: machine?.transport ?? DEFAULT_TRANSPORT,
   };
 }
 

@@ -4,6 +4,7 @@ import { valueAt } from './built.ts';
 import { type JsonPath, toPointer } from './json.ts';
 import type { Problem } from './problems.ts';
 import { parseSize } from './size.ts';
+import type { Transport } from './types.ts';
 
 /** Values of command-line options that stand for keys of the configuration file or override them. */
 export interface Overrides {
@@ -16,6 +17,8 @@ export interface Overrides {
   readonly 'huge-pages'?: string | undefined;
   readonly 'cpu-template'?: string | undefined;
   readonly 'track-dirty-pages'?: boolean | undefined;
+  readonly transport?: string | undefined;
+  readonly 'enable-pci'?: boolean | undefined;
   readonly serial?: string | undefined;
   readonly 'log-path'?: string | undefined;
   readonly 'log-level'?: string | undefined;
@@ -62,6 +65,8 @@ const CONVERSIONS: { readonly [K in OverrideName]: Convert<NonNullable<Overrides
   'huge-pages': as('machine-config', 'huge_pages'),
   'cpu-template': as('machine-config', 'cpu_template'),
   'track-dirty-pages': as('machine-config', 'track_dirty_pages'),
+  transport: as('machine-config', 'transport'),
+  'enable-pci': (value) => [{ path: ['machine-config', 'transport'], value: transportOf(value) }],
   serial: (value, cwd) =>
     value === 'stdio' || value === 'none'
       ? [
@@ -79,6 +84,10 @@ const CONVERSIONS: { readonly [K in OverrideName]: Convert<NonNullable<Overrides
   'show-log-origin': as('logger', 'show_log_origin'),
   module: as('logger', 'module'),
 };
+
+function transportOf(isPci: boolean): Transport {
+  return isPci ? 'pci' : 'mmio';
+}
 
 function memoryMib(text: string): number {
   const size = parseSize(text);
@@ -104,6 +113,12 @@ export function applyOverrides(
 ): { readonly origins: ReadonlyMap<string, string>; readonly problems: readonly Problem[] } {
   const origins = new Map<string, string>();
   const problems: Problem[] = [];
+  const { transport, 'enable-pci': isPci } = overrides;
+  if (transport !== undefined && isPci !== undefined && transport !== transportOf(isPci)) {
+    const option = isPci ? '--enable-pci' : '--no-enable-pci';
+    const message = `contradicts --transport ${transport}`;
+    problems.push({ kind: 'usage', where: option, message, hint: 'leave one of them out' });
+  }
   for (const name of Object.keys(CONVERSIONS) as OverrideName[]) {
     const value = overrides[name];
     if (value === undefined) continue;

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { about, anyCase, flag, integer, MAX_MIB, matching, oneOf, path, text, tokenBucket } from './schema-parts.ts';
+import { DEFAULT_TRANSPORT } from './types.ts';
 
 // The sections that nearly every file has. They are apart so that starting such a one need not build the others' schemas.
 
@@ -72,6 +73,14 @@ const machineConfig = v.strictObject({
         'Back guest memory by 4 KiB pages, by transparent huge pages, or by the host’s hugetlb pool of 2 MiB pages.',
     }),
     'None',
+  ),
+  transport: v.nullish(
+    oneOf(['mmio', 'pci'], {
+      title: 'Transport',
+      description:
+        'mvm’s addition: virtio devices as virtio-mmio windows, or as virtio-pci functions with MSI-X. Firecracker has an option for it, --enable-pci.',
+    }),
+    DEFAULT_TRANSPORT,
   ),
 });
 

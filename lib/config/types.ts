@@ -9,6 +9,9 @@ export type HugePages = 'None' | 'Transparent' | '2M';
 /** Firecracker's static CPU templates. */
 export type CpuTemplate = 'None' | 'C3' | 'T2' | 'T2S' | 'T2CL' | 'T2A' | 'V1N1';
 
+/** What carries virtio devices: windows in memory (virtio 1.2 section 4.2), or functions on a PCI bus (section 4.1). */
+export type Transport = 'mmio' | 'pci';
+
 export interface BootConfig {
   /** An ELF `vmlinux` or a `bzImage`. */
   readonly kernelPath: string;
@@ -27,6 +30,7 @@ export interface MachineConfig {
   readonly cpuTemplate: CpuTemplate;
   readonly trackDirtyPages: boolean;
   readonly hugePages: HugePages;
+  readonly transport: Transport;
 }
 
 /** A token bucket: `size` tokens, refilled evenly in `refillTime` ms, after an initial `oneTimeBurst` that is not refilled. */
@@ -192,6 +196,9 @@ export interface VmConfig {
 
 /** The kernel command line where the user gives none: the first serial port as console, and short ways to end. */
 export const DEFAULT_CMDLINE = 'console=ttyS0 reboot=k panic=1 i8042.noaux i8042.nomux i8042.dumbkbd';
+
+/** Firecracker's default, too. */
+export const DEFAULT_TRANSPORT: Transport = 'mmio';
 
 /** Firecracker's default memory, in bytes. */
 export const DEFAULT_MEMORY_SIZE = 128 * 1024 * 1024;

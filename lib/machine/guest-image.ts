@@ -1,6 +1,6 @@
 import { rootParameters } from '../block/root.ts';
 import type { GuestImage } from '../boot/boot.ts';
-import type { VirtioMmioDevice } from '../boot/devices.ts';
+import type { VirtioPlaces } from '../boot/devices.ts';
 import type { VmConfig } from '../config/types.ts';
 import { isPvm } from '../kvm/flavour.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
@@ -8,12 +8,12 @@ import { pvmParameters } from './pvm-parameters.ts';
 
 /**
  * What `mvm run` loads, and `mvm check` tries to.
- * @param virtioMmio where the virtio devices are
+ * @param virtio where the virtio devices are
  */
 export function guestImage(
   { boot, machine, serial, drives }: VmConfig,
   memory: GuestMemory,
-  virtioMmio: readonly VirtioMmioDevice[] = [],
+  virtio: VirtioPlaces = { virtioMmio: [] },
 ): GuestImage {
   const root = rootParameters(drives);
   return {
@@ -23,7 +23,7 @@ export function guestImage(
     bootArgs: boot.cmdline,
     linuxParameters: [...(root === undefined ? [] : [root]), ...(isPvm() ? pvmParameters(boot.cmdline) : [])],
     vcpuCount: machine.vcpuCount,
-    devices: { serial: serial.kind !== 'none', i8042: true, pvpanic: true, rtc: true, virtioMmio },
+    devices: { serial: serial.kind !== 'none', i8042: true, pvpanic: true, rtc: true, ...virtio },
     acpi: true,
   };
 }

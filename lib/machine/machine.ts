@@ -102,7 +102,7 @@ export class Machine {
   async load(): Promise<void> {
     const { machine, cpu } = this.#config;
     await this.#addVirtioDevices();
-    const guest = await loadGuest(guestImage(this.#config, this.memory.guest, this.virtio?.windows));
+    const guest = await loadGuest(guestImage(this.#config, this.memory.guest, this.virtio?.places));
     const { vcpus, facts } = createVcpus(this.#kvm, this.#vm, machine, cpu?.cpuid, guest.cpu);
     const { arena } = this.#loop;
     installKickSignal(arena.code.addressOf('signal'));
@@ -119,8 +119,15 @@ export class Machine {
     const config = this.#config;
     if (!hasVirtioDevices(config)) return;
     const { VirtioDevices } = await import('./virtio-devices.ts');
-    const { memory, mmio } = this;
-    this.virtio = new VirtioDevices(config, { vm: this.#vm, loop: this.#loop, memory, mmio, log: this.#log });
+    const { memory, mmio, ports } = this;
+    this.virtio = await VirtioDevices.create(config, {
+      vm: this.#vm,
+      loop: this.#loop,
+      memory,
+      mmio,
+      ports,
+      log: this.#log,
+    });
   }
 
   /** Runs the guest until it ends. @throws GuestError where it crashed; what a device or the host threw */

@@ -1,16 +1,18 @@
 import type { MmioBus } from '../../devices/mmio-bus.ts';
+import type { PortBus } from '../../devices/port-bus.ts';
+import type { VirtioDevice } from '../../devices/virtio/device.ts';
 import { Balloon } from '../balloon/balloon.ts';
 import { DriveFactory } from '../block/create.ts';
 import { inGuestOrder } from '../block/root.ts';
-import type { VmConfig } from '../config/types.ts';
+import type { VirtioPlaces } from '../boot/devices.ts';
+import type { Transport, VmConfig } from '../config/types.ts';
 import { createEntropy } from '../entropy/create.ts';
 import type { Vm } from '../kvm/vm.ts';
 import type { Log } from '../log.ts';
 import type { EventLoop } from '../loop/event-loop.ts';
 import type { HostMemory } from '../memory/host-memory.ts';
 import { createNetworkInterface } from '../net/create.ts';
-import { MmioTransport, type MmioWindow } from '../virtio/mmio.ts';
-
+import type { VirtioHostOptions, VirtioTransport } from '../virtio/host.ts';
 import { createVsock } from '../vsock/create.ts';
 
 /** What virtio devices are attached to. */
@@ -19,26 +21,35 @@ export interface VirtioDevicesHost {
   readonly loop: EventLoop;
   readonly memory: HostMemory;
   readonly mmio: MmioBus;
+  readonly ports: PortBus;
   readonly log: Log;
 }
 
-/** The virtio devices of a configuration, on virtio-mmio. */
+/** The virtio devices of a configuration, on the transport that it names. */
 export class VirtioDevices {
   readonly balloon: Balloon | undefined;
-  readonly #transport: MmioTransport;
+  readonly #transport: VirtioTransport;
   readonly #closers: (() => void)[] = [];
 
   /** @throws ConfigError, HostError where the host's end of a device cannot be used */
-  constructor(config: VmConfig, { vm, loop, memory, mmio, log }: VirtioDevicesHost) {
+  static async create(config: VmConfig, host: VirtioDevicesHost): Promise<VirtioDevices> {
+    return new VirtioDevices(config, host, await loadTransport(config.machine.transport));
+  }
+
+  private constructor(
+    config: VmConfig,
+    { vm, loop, memory, mmio, ports, log }: VirtioDevicesHost,
+    createTransport: TransportFactory,
+  ) {
     const faults = log.child('virtio');
-    const guest = { vm, loop, mmio, memory: memory.guest, warn: (message: string) => faults.warn(message) };
+    const guest = { vm, loop, mmio, ports, memory: memory.guest, warn: (message: string) => faults.warn(message) };
     const warn = (message: string) => log.warn(message);
     // Drives before the transport: an io_uring is then looked at before the rings that it fills.
     const factory = new DriveFactory(loop, memory, warn);
     const drives = inGuestOrder(config.drives).map((drive) =>
       factory.create(drive, `/drives/${config.drives.indexOf(drive)}`),
     );
-    this.#transport = new MmioTransport(guest);
+    this.#transport = createTransport(guest);
     this.#closers.push(() => this.#transport.close());
     for (const { device, close } of drives) this.#attach(device, close);
     for (const [index, networkInterface] of config.networkInterfaces.entries()) {
@@ -60,8 +71,8 @@ export class VirtioDevices {
   }
 
   /** Where the guest finds the devices. */
-  get windows(): readonly MmioWindow[] {
-    return this.#transport.windows;
+  get places(): VirtioPlaces {
+    return this.#transport.places;
   }
 
   /** Writes out and gives back what the host holds for the devices. Only when no vCPU runs. */
@@ -69,8 +80,20 @@ export class VirtioDevices {
     for (const close of this.#closers) close();
   }
 
-  #attach(device: Parameters<MmioTransport['attach']>[0], close?: () => void): void {
+  #attach(device: VirtioDevice, close?: () => void): void {
     this.#transport.attach(device);
     if (close !== undefined) this.#closers.push(close);
   }
+}
+
+type TransportFactory = (options: VirtioHostOptions) => VirtioTransport;
+
+/** Only the one that is used. */
+async function loadTransport(name: Transport): Promise<TransportFactory> {
+  if (name === 'pci') {
+    const { PciTransport } = await import('../virtio/pci.ts');
+    return (options) => new PciTransport(options);
+  }
+  const { MmioTransport } = await import('../virtio/mmio.ts');
+  return (options) => new MmioTransport(options);
 }

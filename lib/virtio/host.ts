@@ -1,7 +1,9 @@
 import type { MmioBus } from '../../devices/mmio-bus.ts';
+import type { PortBus } from '../../devices/port-bus.ts';
 import { VirtioCore } from '../../devices/virtio/core.ts';
 import type { VirtioDevice } from '../../devices/virtio/device.ts';
 import { FaultLog } from '../../devices/virtio/faults.ts';
+import type { VirtioPlaces } from '../boot/devices.ts';
 import type { Vm } from '../kvm/vm.ts';
 import type { EventLoop, Poller } from '../loop/event-loop.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
@@ -12,12 +14,15 @@ export interface VirtioHostOptions {
   readonly loop: EventLoop;
   readonly memory: GuestMemory;
   readonly mmio: MmioBus;
+  readonly ports: PortBus;
   /** Takes one line: a guest's driver is at fault. */
   readonly warn: (message: string) => void;
 }
 
 /** Puts devices on a machine's bus, one transport for all. */
 export interface VirtioTransport {
+  /** Where the guest finds the devices that were attached: for the boot tables. */
+  readonly places: VirtioPlaces;
   /** @throws ConfigError where there is no more room */
   attach(device: VirtioDevice): VirtioCore;
   /** Gives back what the host holds for it, when the machine has ended. */

@@ -1,6 +1,7 @@
 import type { VirtioCore } from '../../devices/virtio/core.ts';
 import type { VirtioDevice } from '../../devices/virtio/device.ts';
 import { VIRTIO_MMIO_QUEUE_NOTIFY, VirtioMmio } from '../../devices/virtio/mmio.ts';
+import type { VirtioMmioDevice, VirtioPlaces } from '../boot/devices.ts';
 import { ConfigError } from '../errors.ts';
 import { VIRTIO_MMIO_START, VIRTIO_MMIO_STRIDE } from '../memory/layout.ts';
 import { VIRTIO_MMIO_GSIS } from '../memory/ports.ts';
@@ -8,19 +9,10 @@ import { type VirtioHostOptions, VirtioPoller, type VirtioTransport } from './ho
 import { IrqFd } from './irq-fd.ts';
 import { QueueNotifiers } from './notifiers.ts';
 
-/** A window of virtio-mmio, as boot tables and the command line name it. */
-export interface MmioWindow {
-  /** Guest-physical. */
-  readonly address: number;
-  /** Bytes. */
-  readonly size: number;
-  readonly gsi: number;
-}
-
 /** virtio-mmio: each device gets a window of 4 KiB and an interrupt of the IOAPIC. */
 export class MmioTransport implements VirtioTransport {
   /** In the order in which devices were attached: what the guest has to be told. */
-  readonly windows: MmioWindow[] = [];
+  readonly windows: VirtioMmioDevice[] = [];
   readonly #options: VirtioHostOptions;
   readonly #poller = new VirtioPoller();
   readonly #closers: (() => void)[] = [];
@@ -30,12 +22,16 @@ export class MmioTransport implements VirtioTransport {
     options.loop.addPoller(this.#poller);
   }
 
+  get places(): VirtioPlaces {
+    return { virtioMmio: this.windows };
+  }
+
   attach(device: VirtioDevice): VirtioCore {
     const { vm, loop, mmio } = this.#options;
     const gsi = VIRTIO_MMIO_GSIS[this.windows.length];
     if (gsi === undefined) {
       throw new ConfigError(`more than ${VIRTIO_MMIO_GSIS.length} virtio devices`, {
-        hint: 'use --enable-pci, which has room for more',
+        hint: 'use --transport pci, which has room for 31',
       });
     }
     const core = this.#poller.add(device, this.#options);

@@ -1,10 +1,10 @@
 import { PciBus } from '../../devices/pci/bus.ts';
 import type { PciMemorySpace } from '../../devices/pci/function.ts';
-import type { PortBus } from '../../devices/port-bus.ts';
 import type { VirtioCore } from '../../devices/virtio/core.ts';
 import type { VirtioDevice } from '../../devices/virtio/device.ts';
 import { NOTIFY_MULTIPLIER, VIRTIO_PCI_BAR_SIZE } from '../../devices/virtio/pci/layout.ts';
 import { VirtioPci, vectorCountOf } from '../../devices/virtio/pci/transport.ts';
+import type { VirtioPlaces } from '../boot/devices.ts';
 import { ConfigError } from '../errors.ts';
 import { MMIO_HOLE_START, PCI_ECAM_SIZE, PCI_ECAM_START, PCI_MMIO_SIZE, PCI_MMIO_START } from '../memory/layout.ts';
 import { PCI_CONFIG_ADDRESS_PORT } from '../memory/ports.ts';
@@ -18,6 +18,8 @@ const CONFIG_PORT_COUNT = 8;
 /** Modern virtio-pci on bus 0, with MSI-X: no interrupt pins, so the guest needs an irqchip in KVM that routes messages. */
 export class PciTransport implements VirtioTransport {
   readonly bus = new PciBus();
+  /** No interrupt pins to route: all is MSI-X. */
+  readonly places: VirtioPlaces = { virtioMmio: [], pci: { interrupts: [], hasIoPorts: true } };
   readonly #options: VirtioHostOptions;
   readonly #poller = new VirtioPoller();
   readonly #routes: MsiRoutes;
@@ -26,9 +28,9 @@ export class PciTransport implements VirtioTransport {
   #nextBar = PCI_MMIO_START;
 
   /** Puts the bus's configuration space into memory (ECAM) and behind ports 0xcf8 to 0xcff. */
-  constructor(options: VirtioHostOptions, ports: PortBus) {
+  constructor(options: VirtioHostOptions) {
     this.#options = options;
-    const { vm, loop, mmio } = options;
+    const { vm, loop, mmio, ports } = options;
     this.#routes = new MsiRoutes(vm);
     this.#space = {
       map: (address, size, device) => {

@@ -76,5 +76,6 @@ test.serial('completion prints a script for bash or zsh, and completes commands,
   t.deepEqual(await complete(''), [...COMMANDS, 'completion']);
   const options = await complete('run', '--');
   for (const option of ['--kernel', '--memory', '--serial', '--log-format']) t.true(options.includes(option), option);
+  t.deepEqual(await complete('run', '--transport', ''), ['mmio', 'pci']);
   t.deepEqual(await complete('run', '--huge-pages', ''), ['None', 'Transparent', '2M']);
 });

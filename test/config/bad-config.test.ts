@@ -1,6 +1,10 @@
 import test from 'ava';
 import { everything, KERNEL, problemsOf } from './support.ts';
 
+/** So many drives. */
+const drives = (count: number): string =>
+  Array.from({ length: count }, (_, i) => `{"drive_id": "d${i}", "path_on_host": "p", "is_root_device": false}`).join();
+
 const BAD: readonly (readonly [name: string, json: string, expected: readonly string[]])[] = [
   ['no boot source', '{}', ['/boot-source: is missing']],
   ['not an object', '[]', ['1:1: must be an object, not an array']],
@@ -32,6 +36,26 @@ const BAD: readonly (readonly [name: string, json: string, expected: readonly st
     'unknown huge pages',
     `{${KERNEL}, "machine-config": {"huge_pages": "2m"}}`,
     ['must be "None", "Transparent" or "2M", not "2m"; did you mean "2M"?'],
+  ],
+  [
+    'a transport that is none',
+    `{${KERNEL}, "machine-config": {"transport": "PCI"}}`,
+    ['must be "mmio" or "pci", not "PCI"; did you mean "pci"?'],
+  ],
+  [
+    'more devices than virtio-mmio has room for',
+    `{${KERNEL}, "machine-config": {"transport": "mmio"}, "entropy": {}, "drives": [${drives(17)}]}`,
+    ['/machine-config/transport: "mmio" has room for 17 virtio devices, not 18; use "pci" (or --transport pci)'],
+  ],
+  [
+    'more devices than a PCI bus has room for',
+    `{${KERNEL}, "machine-config": {"transport": "pci"}, "drives": [${drives(32)}]}`,
+    ['/machine-config/transport: "pci" has room for 31 virtio devices, not 32; leave some out'],
+  ],
+  [
+    'devices on a bus that the kernel is not to look at',
+    `{"boot-source": {"kernel_image_path": "k", "boot_args": "quiet pci=off"}, "machine-config": {"transport": "pci"}, "entropy": {}}`,
+    ['/boot-source/boot_args: pci=off hides the virtio devices, which are on PCI; leave pci=off out'],
   ],
   [
     'a level that is none',

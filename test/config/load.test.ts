@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import test from 'ava';
 import { BUILT_SECTIONS } from '../../lib/config/built.ts';
 import { inspectConfig, loadConfig } from '../../lib/config/load.ts';
+import type { Overrides } from '../../lib/config/overrides.ts';
 import { ConfigProblems, problemToLine } from '../../lib/config/problems.ts';
 import { DEFAULT_CMDLINE, type VmConfig } from '../../lib/config/types.ts';
 import { ExitCode } from '../../lib/errors.ts';
@@ -20,6 +21,7 @@ test('a minimal file gets the defaults, and paths that begin at the file', async
       cpuTemplate: 'None',
       trackDirtyPages: false,
       hugePages: 'None',
+      transport: 'mmio',
     },
     serial: { kind: 'stdio', rateLimiter: undefined },
     logger: {
@@ -60,6 +62,7 @@ test('every key of Firecracker reaches the machine, in its units', async (t) => 
       cpuTemplate: 'T2',
       trackDirtyPages: true,
       hugePages: '2M',
+      transport: 'pci',
     },
     serial: { kind: 'file', path: join(fixtures, 'console.log'), rateLimiter: bucket(65536, 1000, 131072) },
     logger: {
@@ -263,6 +266,26 @@ test('options alone describe a machine', async (t) => {
   const error = await t.throwsAsync(loadConfig({ overrides: { memory: '1G' } }), { instanceOf: ConfigProblems });
   t.is(error.toLine(), '--kernel: is missing; give it, or a configuration file');
   t.is(error.exitCode, ExitCode.Usage);
+});
+
+test('the transport: a key, an option, and Firecracker’s option for it', async (t) => {
+  const directory = temporaryDirectory(t);
+  const file = join(directory, 'vm.json');
+  writeFileSync(file, `{${KERNEL}, "machine-config": {"transport": "pci"}}`);
+  const transport = async (overrides: Overrides) => (await loadConfig({ file, overrides })).machine.transport;
+  t.is(await transport({}), 'pci');
+  t.is(await transport({ transport: 'mmio' }), 'mmio');
+  t.is(await transport({ 'enable-pci': false }), 'mmio');
+  t.is(await transport({ 'enable-pci': true, transport: 'pci' }), 'pci');
+  t.is((await loadConfig({ overrides: { kernel: 'k', 'enable-pci': true } })).machine.transport, 'pci');
+  const lines = async (overrides: Overrides) => (await inspectConfig({ file, overrides })).problems.map(problemToLine);
+  t.deepEqual(await lines({ 'enable-pci': true, transport: 'mmio' }), [
+    '--enable-pci: contradicts --transport mmio; leave one of them out',
+  ]);
+  t.deepEqual(await lines({ 'enable-pci': false, transport: 'pci' }), [
+    '--no-enable-pci: contradicts --transport pci; leave one of them out',
+  ]);
+  t.deepEqual(await lines({ transport: 'isa' }), ['--transport: must be "mmio" or "pci", not "isa"']);
 });
 
 test('an option that replaces the file’s wrong value mends it', async (t) => {

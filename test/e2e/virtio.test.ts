@@ -6,11 +6,14 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import test from 'ava';
 import { guestCmdline, prepareGuest } from '../../fixtures/prepare.ts';
+import type { Transport } from '../../lib/config/types.ts';
 import { ExitCode } from '../../lib/errors.ts';
 import { MIB } from '../../lib/memory/layout.ts';
 import { EXECUTABLE, Mvm, type MvmResult, runMvm } from '../helpers/mvm.ts';
 
 // Virtio devices as Linux's drivers use them, configured by Firecracker's keys.
+
+const TRANSPORTS: readonly Transport[] = ['mmio', 'pci'];
 
 const guest = await prepareGuest();
 const folder = mkdtempSync(join(tmpdir(), 'mvm-virtio-'));
@@ -55,34 +58,70 @@ function fileIn(image: string, file: string): Buffer {
   return execFileSync('debugfs', ['-R', `cat ${file}`, image], { stdio: ['ignore', 'pipe', 'ignore'] });
 }
 
-function boot(actions: readonly string[], sections: Record<string, unknown>): Promise<MvmResult> {
+/** Writes a configuration with this guest. @returns its path */
+function configure(
+  actions: readonly string[],
+  sections: Record<string, unknown>,
+  transport: Transport = 'mmio',
+): string {
   const config = {
-    'boot-source': { kernel_image_path: guest.kernel, initrd_path: guest.initrd, boot_args: guestCmdline({ actions }) },
-    'machine-config': { vcpu_count: 1, mem_size_mib: 128 },
+    'boot-source': {
+      kernel_image_path: guest.kernel,
+      initrd_path: guest.initrd,
+      boot_args: guestCmdline({ actions, pci: transport === 'pci' }),
+    },
+    'machine-config': { vcpu_count: 1, mem_size_mib: 128, transport },
     ...sections,
   };
   const path = join(folder, 'vm.json');
   writeFileSync(path, JSON.stringify(config));
-  return runMvm(['run', path]);
+  return path;
+}
+
+function boot(
+  actions: readonly string[],
+  sections: Record<string, unknown>,
+  transport?: Transport,
+): Promise<MvmResult> {
+  return runMvm(['run', configure(actions, sections, transport)]);
 }
 
 const drive = (id: string, path: string, more: Record<string, unknown> = {}) => {
   return { drive_id: id, path_on_host: path, is_root_device: false, is_read_only: false, ...more };
 };
 
-for (const engine of ['Sync', 'Async']) {
+for (const transport of TRANSPORTS) {
   test.serial(
-    `ext4 on a drive with the engine ${engine}: what the guest writes it reads, and finds in the image`,
+    `${transport}: ext4 on drives with each engine: what the guest writes it reads, and finds in the image`,
     async (t) => {
-      const image = ext4Image(`${engine}.img`);
+      const images = { Sync: ext4Image('sync.img'), Async: ext4Image('async.img') };
       const { code, stdout, stderr } = await boot(
-        ['mount=devtmpfs:none:/dev', 'mount=ext4:/dev/vda:/mnt', 'write=/mnt/data:256', 'sum=/mnt/data', 'poweroff'],
-        { drives: [drive('data', image, { io_engine: engine, cache_type: 'Writeback' })] },
+        [
+          'mount=devtmpfs:none:/dev',
+          'mount=ext4:/dev/vda:/sync',
+          'mount=ext4:/dev/vdb:/async',
+          'write=/sync/data:256',
+          'write=/async/data:192',
+          'sum=/sync/data',
+          'sum=/async/data',
+          'poweroff',
+        ],
+        {
+          drives: Object.entries(images).map(([io_engine, path]) =>
+            drive(io_engine, path, { io_engine, cache_type: 'Writeback' }),
+          ),
+        },
+        transport,
       );
       t.is(code, ExitCode.Ok, stderr);
-      const data = lines(256);
-      t.regex(stdout, new RegExp(`^/mnt/data: ${data.length} bytes, Adler-32 ${adler32(data)}\r?$`, 'm'));
-      t.deepEqual(fileIn(image, 'data'), data);
+      t.is(stderr, '');
+      for (const [mount, data] of [
+        ['sync', lines(256)],
+        ['async', lines(192)],
+      ] as const) {
+        t.regex(stdout, new RegExp(`^/${mount}/data: ${data.length} bytes, Adler-32 ${adler32(data)}\r?$`, 'm'));
+        t.deepEqual(fileIn(images[mount === 'sync' ? 'Sync' : 'Async'], 'data'), data);
+      }
     },
   );
 }

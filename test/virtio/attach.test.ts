@@ -56,7 +56,7 @@ async function withVm(body: (fixture: Fixture) => Promise<void>): Promise<void> 
   const mmio = new MmioBus();
   const warnings: string[] = [];
   const warn = (line: string) => warnings.push(line);
-  const options = { vm: vm.vm, loop: vm.loop, memory: vm.memory.guest, mmio, warn };
+  const options = { vm: vm.vm, loop: vm.loop, memory: vm.memory.guest, mmio, ports: new PortBus(), warn };
   try {
     await body({ vm, mmio, options, warnings });
   } finally {
@@ -173,7 +173,7 @@ function enableLapic(vm: TinyVm): void {
 
 test.serial('pci: a guest notifies without an exit, and the answer arrives as a message', async (t) => {
   await withVm(async ({ vm, mmio, options }) => {
-    const transport = new PciTransport(options, new PortBus());
+    const transport = new PciTransport(options);
     const device = new EchoDevice();
     const core = transport.attach(device);
     const registers = new PciRegisters(
@@ -205,7 +205,7 @@ test.serial('pci: a guest notifies without an exit, and the answer arrives as a 
 
 test.serial('pci: a BAR that the guest moves takes its notifications along', async (t) => {
   await withVm(async ({ vm, mmio, options }) => {
-    const transport = new PciTransport(options, new PortBus());
+    const transport = new PciTransport(options);
     const device = new EchoDevice();
     const core = transport.attach(device);
     const ecam = {
@@ -240,7 +240,7 @@ test.serial('pci: a BAR that the guest moves takes its notifications along', asy
 
 test.serial('pci: messages that KVM would refuse harm nobody', async (t) => {
   await withVm(async ({ vm, mmio, options, warnings }) => {
-    const transport = new PciTransport(options, new PortBus());
+    const transport = new PciTransport(options);
     const device = new EchoDevice();
     const core = transport.attach(device);
     const other = new EchoDevice();
