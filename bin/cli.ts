@@ -3,7 +3,8 @@ import { nearest } from '../lib/config/nearest.ts';
 import { STDIN } from '../lib/config/read-text.ts';
 import { ExitCode } from '../lib/errors.ts';
 import { writeStdout } from '../lib/output/stdout.ts';
-import { COMMON_OPTIONS, type OptionSpec, VM_OPTIONS, type VmOptions } from './options.ts';
+import type { SeccompOptions } from './commands/seccomp.ts';
+import { COMMON_OPTIONS, type OptionSpec, SECCOMP_OPTIONS, VM_OPTIONS, type VmOptions } from './options.ts';
 import { UsageError } from './report.ts';
 import { mvmVersion } from './version.ts';
 
@@ -73,7 +74,11 @@ async function createParser(args: readonly string[], choose: (action: Action) =>
     ...(completing && spec.choices !== undefined ? { choices: spec.choices } : {}),
   });
   const withOptions = (builder: Argv, specs: Record<string, OptionSpec>, group: string) => {
-    for (const [name, spec] of Object.entries(specs)) builder.option(name, { ...settings(spec), group });
+    for (const [name, spec] of Object.entries(specs)) {
+      builder.option(name, { ...settings(spec), group, ...(spec.negated === true ? { hidden: true } : {}) });
+      // Help and completion show the form that says something; the parser makes `NAME: false` of it.
+      if (spec.negated === true) builder.option(`no-${name}`, { ...settings(spec), group });
+    }
     return builder;
   };
   const withVmOptions = (builder: Argv) =>
@@ -164,6 +169,23 @@ Looks at what mvm needs or can use of this host, and says what each means and wh
           .epilogue('Exit codes:\n  0  virtual machines can run here\n  4  they cannot'),
       (argv) => choose(async () => (await import('./commands/doctor.ts')).doctor({ json: argv.json === true })),
     )
+    .command(
+      'seccomp',
+      'Check seccomp profiles, or show the filters that they become',
+      (y) =>
+        withOptions(y, SECCOMP_OPTIONS, 'Options:')
+          .usage(
+            `$0 seccomp --check FILE
+$0 seccomp --disassemble PROFILE|FILE [--thread NAME]
+
+Checks a file for --seccomp-filter, or shows the BPF programs that mvm's own profiles
+(vcpu, main, runtime) or those of a file are compiled to.`,
+          )
+          .example('$0 seccomp --disassemble vcpu', "mvm's own filter of the vCPU threads")
+          .example('$0 seccomp --check filters.json', 'find every mistake in a file')
+          .example('$0 seccomp --disassemble filters.json --thread main', 'one of its filters'),
+      (argv) => choose(async () => (await import('./commands/seccomp.ts')).seccomp(argv as SeccompOptions)),
+    )
     .completion('completion', 'Print a completion script for bash or zsh (default: the shell that $SHELL names)')
     .demandCommand(1, 1, 'no command was given', 'only one command can be given')
     .strict()
@@ -212,6 +234,7 @@ function usageError(message: string, args: readonly string[]): UsageError {
   const near = nearest(unknown, [
     ...Object.keys(COMMON_OPTIONS),
     ...Object.keys(VM_OPTIONS),
+    ...Object.keys(SECCOMP_OPTIONS),
     'help',
     'version',
     'json',

@@ -12,6 +12,8 @@ export interface OptionSpec {
   readonly value?: string;
   /** For shell completion. */
   readonly choices?: readonly string[];
+  /** A boolean that is true by default: `--no-NAME` is the form that users want, and the one that `describe` is about. */
+  readonly negated?: boolean;
 }
 
 /** Options for every command. */
@@ -87,7 +89,30 @@ export const VM_OPTIONS = {
   },
   module: { type: 'string', value: 'NAME', describe: 'Log only modules whose name begins so (/logger/module)' },
   id: { type: 'string', value: 'NAME', describe: 'Name of this instance, for the log' },
+  'seccomp-filter': {
+    type: 'string',
+    value: 'FILE',
+    describe: 'Profiles of system calls in place of mvm’s own (see mvm seccomp)',
+  },
+  seccomp: { type: 'boolean', negated: true, describe: 'Filter no system calls; for debugging only' },
 } as const satisfies Record<string, OptionSpec> & Record<Exclude<keyof Overrides, 'log-format'>, OptionSpec>;
+
+/** Options of `seccomp`. */
+export const SECCOMP_OPTIONS = {
+  check: { type: 'string', value: 'FILE', describe: 'Find every mistake in a file of profiles' },
+  disassemble: {
+    type: 'string',
+    value: 'PROFILE|FILE',
+    choices: ['vcpu', 'main', 'runtime'],
+    describe: 'Show the BPF program of a profile of mvm’s own, or of a file',
+  },
+  thread: {
+    type: 'string',
+    value: 'NAME',
+    choices: ['vcpu', 'main', 'runtime'],
+    describe: 'Only the profile of this kind of thread; which one a file with a single profile is for',
+  },
+} as const satisfies Record<string, OptionSpec>;
 
 type Values<T extends Record<string, OptionSpec>> = {
   readonly [K in keyof T]?: (T[K]['type'] extends 'boolean' ? boolean : string) | undefined;
@@ -99,7 +124,15 @@ export type VmOptions = CommonOptions & Values<typeof VM_OPTIONS> & { readonly c
 
 /** The options that are keys of the configuration. `--quiet` and `--debug` are levels, which `--log-level` outweighs. */
 export function overridesOf(options: VmOptions): Overrides {
-  const { config: _config, id: _id, quiet, debug, ...overrides } = options;
+  const {
+    config: _config,
+    id: _id,
+    seccomp: _seccomp,
+    'seccomp-filter': _filter,
+    quiet,
+    debug,
+    ...overrides
+  } = options;
   const level = options['log-level'] ?? (quiet === true ? 'Error' : debug === true ? 'Debug' : undefined);
   return { ...overrides, 'log-level': level };
 }

@@ -6,12 +6,14 @@ import { writeStdout } from '../../lib/output/stdout.ts';
 import { stdoutStyle } from '../../lib/output/style.ts';
 import { overridesOf, type VmOptions } from '../options.ts';
 import { reportProblem, UsageError } from '../report.ts';
+import { seccompProfiles } from '../seccomp.ts';
 
 /** `mvm check`: reports every problem of a configuration on standard error, or says on standard output that it has none. */
 export async function check(options: VmOptions): Promise<ExitCode> {
   if (options.config === undefined && options.kernel === undefined) {
     throw new UsageError('nothing to check', { hint: 'name a configuration file, or give --kernel' });
   }
+  await seccompProfiles(options);
   const overrides = overridesOf(options);
   const inspection = await inspectConfig({ file: options.config, overrides, id: options.id });
   const { problems, summary } = await checkConfig(inspection);

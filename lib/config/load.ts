@@ -1,20 +1,11 @@
-import { dirname, resolve } from 'node:path';
-import { ConfigError } from '../errors.ts';
 import { BUILT_SECTIONS, findUnbuilt, UNBUILT_KEYS } from './built.ts';
 import { crossCheck } from './cross-checks.ts';
-import {
-  hasDuplicateKeys,
-  JsonLocator,
-  type JsonPath,
-  JsonSyntaxError,
-  parseJson,
-  type TextPosition,
-  toPointer,
-} from './json.ts';
+import { NO_DOCUMENT, readDocument } from './document.ts';
+import type { JsonPath } from './json.ts';
 import { normaliseConfig } from './normalise.ts';
 import { applyOverrides, type Overrides } from './overrides.ts';
+import { inOrder, Places } from './places.ts';
 import { ConfigProblems, type PathProblem, type Problem } from './problems.ts';
-import { readText, STDIN } from './read-text.ts';
 import type { FileConfig } from './schema.ts';
 import type { CpuTemplateFile } from './schema-cpu.ts';
 import type { VmConfig } from './types.ts';
@@ -99,123 +90,6 @@ export async function inspectConfig(options: LoadOptions): Promise<Inspection> {
     config: file === undefined ? undefined : normaliseConfig(file, baseDirectory, { id: options.id, cpuTemplate }),
     withMore: async (found) => [...optionProblems, ...inOrder([...located, ...(await places.locateAll(found))])],
   };
-}
-
-/** A file's text, how messages name it, and where its relative paths begin. */
-interface Source {
-  readonly text: string;
-  readonly label: string;
-  readonly baseDirectory: string;
-}
-
-interface Document {
-  readonly document: unknown;
-  readonly source: Source | undefined;
-  readonly hasRepeatedKeys: boolean;
-}
-
-const NO_DOCUMENT = (): Document => ({ document: {}, source: undefined, hasRepeatedKeys: false });
-
-async function readDocument(path: string, cwd: string): Promise<Document | { problem: Problem }> {
-  const label = path === STDIN ? '<stdin>' : path;
-  const absolute = path === STDIN ? STDIN : resolve(cwd, path);
-  try {
-    const { text, isRegular } = readText(absolute, label);
-    const source = { text, label, baseDirectory: isRegular && path !== STDIN ? dirname(absolute) : cwd };
-    const document = await parseJson(text);
-    return { document, source, hasRepeatedKeys: hasDuplicateKeys(text, document) };
-  } catch (error) {
-    if (error instanceof JsonSyntaxError) {
-      const { line, column } = error.position;
-      const where = `${label}:${line}:${column}`;
-      return { problem: { kind: 'config', where, message: `is not JSON: ${error.message}` } };
-    }
-    if (error instanceof ConfigError) return { problem: { kind: 'config', where: label, message: error.message } };
-    throw error;
-  }
-}
-
-/** A problem, and where it is in the file's text (0 where it is not in there). */
-interface Located extends TextPosition {
-  readonly problem: Problem;
-}
-
-/** In the order of the text, options first. */
-function inOrder(located: readonly Located[]): Problem[] {
-  return located.toSorted((a, b) => a.line - b.line || a.column - b.column).map(({ problem }) => problem);
-}
-
-/** Turns paths in the configuration into places that the user knows. */
-class Places {
-  readonly #source: Source | undefined;
-  readonly #origins: ReadonlyMap<string, string>;
-  #locator: JsonLocator | undefined;
-
-  constructor(source: Source | undefined, origins: ReadonlyMap<string, string>) {
-    this.#source = source;
-    this.#origins = origins;
-  }
-
-  async #locatorOf(source: Source): Promise<JsonLocator> {
-    this.#locator ??= await JsonLocator.create(source.text);
-    return this.#locator;
-  }
-
-  async #whereIs(path: JsonPath, of: 'key' | 'value'): Promise<string> {
-    const pointer = toPointer(path);
-    const option = this.#origins.get(pointer);
-    if (option !== undefined) return option;
-    if (this.#source === undefined) return pointer;
-    const { line, column } = (await this.#locatorOf(this.#source)).find(path, of);
-    const place = `${this.#source.label}:${line}:${column}`;
-    return pointer === '' ? place : `${place}: ${pointer}`;
-  }
-
-  async locateAll(problems: readonly PathProblem[]): Promise<Located[]> {
-    const located: Located[] = [];
-    for (const { path, message, hint, atKey, kind } of problems) {
-      const option = this.#origins.get(toPointer(path));
-      const of = atKey === true ? 'key' : 'value';
-      const where = await this.#whereIs(path, of);
-      const position =
-        this.#source === undefined || option !== undefined
-          ? { line: 0, column: 0 }
-          : (await this.#locatorOf(this.#source)).find(path, of);
-      located.push({
-        problem:
-          this.#source === undefined && option === undefined
-            ? missingOption(path, where, message)
-            : {
-                kind: kind ?? (option === undefined ? 'config' : 'usage'),
-                where,
-                message,
-                ...(hint === undefined ? {} : { hint }),
-              },
-        ...position,
-      });
-    }
-    return located;
-  }
-
-  async repeatedKeys(): Promise<Located[]> {
-    const source = this.#source!;
-    return (await this.#locatorOf(source)).duplicateKeys().map(({ path, position: { line, column } }) => ({
-      problem: {
-        kind: 'config',
-        where: `${source.label}:${line}:${column}: ${toPointer(path)}`,
-        message: 'this key was given before',
-        hint: 'keep one of them',
-      },
-      line,
-      column,
-    }));
-  }
-}
-
-/** Without a file, what is missing is an option: the kernel is the only one that has no default. */
-function missingOption(path: JsonPath, where: string, message: string): Problem {
-  if (path[0] !== 'boot-source') return { kind: 'usage', where, message };
-  return { kind: 'usage', where: '--kernel', message: 'is missing', hint: 'give it, or a configuration file' };
 }
 
 /**

@@ -5,6 +5,7 @@ import { RateLimitedSink } from '../console/rate-limited-sink.ts';
 import type { ExitCode } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { EventLoop } from '../loop/event-loop.ts';
+import type { Profiles } from '../seccomp/profile.ts';
 import { exitCodeOf } from './ending.ts';
 import type { SerialEnds } from './isa-devices.ts';
 import { Machine } from './machine.ts';
@@ -13,6 +14,8 @@ export interface RunOptions {
   readonly log: Log;
   /** Aborted when the guest is to be stopped from outside. */
   readonly stop: AbortSignal;
+  /** What each kind of thread may do; undefined: everything. */
+  readonly seccomp: Profiles | undefined;
 }
 
 /** A stopped guest's last output gets this long, in milliseconds, to be taken; that of one that ended itself waits for its reader. */

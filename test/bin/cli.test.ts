@@ -5,7 +5,7 @@ import { ExitCode } from '../../lib/errors.ts';
 import { directoryWith, mvm } from './mvm.ts';
 import { elfOf, RESET } from './tiny-kernel.ts';
 
-const COMMANDS = ['run', 'check', 'schema', 'doctor'];
+const COMMANDS = ['run', 'check', 'schema', 'doctor', 'seccomp'];
 const manifest = JSON.parse(readFileSync(join(import.meta.dirname, '../../package.json'), 'utf8')) as {
   version: string;
 };

@@ -1,0 +1,76 @@
+import { ConfigError, ExitCode } from '../../lib/errors.ts';
+import { writeStdout } from '../../lib/output/stdout.ts';
+import { stdoutStyle } from '../../lib/output/style.ts';
+import { builtInProfiles } from '../../lib/seccomp/built-in.ts';
+import { compileListing } from '../../lib/seccomp/compile.ts';
+import { listing } from '../../lib/seccomp/disassemble.ts';
+import { readAnyProfile } from '../../lib/seccomp/parse.ts';
+import { FEATURES, type Profile, type Profiles, THREAD_KINDS, type ThreadKind } from '../../lib/seccomp/profile.ts';
+import { UsageError } from '../report.ts';
+
+export interface SeccompOptions {
+  /** A file to check. */
+  readonly check?: string | undefined;
+  /** A thread's name, for mvm's own profile, or a file. */
+  readonly disassemble?: string | undefined;
+  readonly thread?: string | undefined;
+  readonly quiet?: boolean | undefined;
+}
+
+/** `mvm seccomp`: checks profiles, or shows the filters that they are compiled to. */
+export async function seccomp(options: SeccompOptions): Promise<ExitCode> {
+  const { check, disassemble } = options;
+  if ((check === undefined) === (disassemble === undefined)) {
+    throw new UsageError('one of --check FILE and --disassemble PROFILE|FILE is needed', { hint: 'see --help' });
+  }
+  const thread = threadNamed(options.thread);
+  const profiles = await profilesOf(check ?? disassemble!, thread, check === undefined);
+  const listings = THREAD_KINDS.flatMap((kind) => {
+    const profile = profiles[kind];
+    return profile === undefined ? [] : [{ kind, profile, compiled: compileForReader(profile) }];
+  });
+  if (check === undefined) {
+    writeStdout(listings.map(({ profile, compiled }) => `${headline(profile)}\n${listing(compiled)}`).join('\n'));
+  } else if (options.quiet !== true) {
+    const { green } = await stdoutStyle();
+    const sizes = listings.map(({ kind, profile, compiled }) => {
+      const calls = new Set(profile.rules.map(({ number }) => number)).size;
+      return `${kind} ${calls} system calls, ${compiled.instructions.length} instructions`;
+    });
+    writeStdout(`${check}: ${green('OK')}: ${sizes.join('; ')}\n`);
+  }
+  return ExitCode.Ok;
+}
+
+function threadNamed(name: string | undefined): ThreadKind | undefined {
+  const thread = THREAD_KINDS.find((kind) => kind === name);
+  if (name !== undefined && thread === undefined) {
+    throw new UsageError(`must be ${THREAD_KINDS.join(', ')}, not ${JSON.stringify(name)}`, { where: '--thread' });
+  }
+  return thread;
+}
+
+async function profilesOf(
+  name: string,
+  thread: ThreadKind | undefined,
+  maybeBuiltIn: boolean,
+): Promise<Partial<Profiles>> {
+  const builtIn = maybeBuiltIn ? THREAD_KINDS.find((kind) => kind === name) : undefined;
+  if (builtIn !== undefined) return { [builtIn]: builtInProfiles()[builtIn] };
+  const profiles = await readAnyProfile(name, thread);
+  if (thread === undefined) return profiles;
+  const profile = profiles[thread];
+  if (profile === undefined) throw new ConfigError(`has no profile of ${thread}`, { where: name });
+  return { [thread]: profile };
+}
+
+/** With all parts that a machine can have; what is known only at start is 0, and the listing has its name. */
+function compileForReader(profile: Profile) {
+  const values = new Proxy<Record<string, number>>({}, { get: () => 0 });
+  return compileListing(profile, { values, features: new Set(FEATURES) });
+}
+
+function headline({ thread, rules }: Profile): string {
+  const calls = new Set(rules.map(({ number }) => number)).size;
+  return `# ${thread}: ${calls} system calls in ${rules.length} rules; what is known at start is 0 here`;
+}
