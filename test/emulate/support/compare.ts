@@ -48,6 +48,8 @@ export interface CompareOptions {
   readonly fpu?: readonly (readonly [number, number])[];
   /** Compare only the page in CR2: processors differ in which byte of a large operand they touch first. */
   readonly cr2Page?: boolean;
+  /** Called before the first case. */
+  readonly prepare?: (cpu: TestCpu) => void;
   /** Called for each case with both sides, after what is the same for all instructions was compared. */
   readonly also?: (t: ExecutionContext, one: InstructionCase, native: NativeResult, cpu: TestCpu) => void;
 }
@@ -63,6 +65,7 @@ export function compareWithProcessor(
 ): void {
   const { about, results } = runNatively(cases);
   const stage = new Stage(about);
+  options.prepare?.(stage.cpu);
   const flagMask = ALL_COMPARED & ~(options.undefinedFlags ?? 0);
   for (const [i, one] of cases.entries()) {
     const native = results[i]!;

@@ -30,6 +30,7 @@
 #define ARCH_SET_FS 0x1002
 #define SA_RESTORER 0x04000000
 #define FXSAVE_SW_RESERVED 464
+#define XCR0_AMX 0x60000 /* XTILECFG, XTILEDATA */
 
 struct request {
   uint32_t compat;
@@ -52,7 +53,7 @@ struct response {
 
 struct about {
   uint32_t fpu_length, xcr0;
-  uint32_t leaf1_ecx, leaf7_ebx, leaf7_ecx, extended1_ecx, padding, xsave1_eax, vendor_ebx, mxcsr_mask;
+  uint32_t leaf1_ecx, leaf7_ebx, leaf7_ecx, extended1_ecx, whole_xcr0, xsave1_eax, vendor_ebx, mxcsr_mask;
   struct { uint32_t size, offset, flags, padding; } components[32];
 };
 
@@ -176,10 +177,18 @@ static void describe(void) {
   about.fpu_length = 512;
   if (about.leaf1_ecx & (1 << 27)) { /* OSXSAVE */
     __asm__ volatile("xgetbv" : "=a"(about.xcr0), "=d"(d) : "c"(0));
-    __cpuid_count(0xd, 0, a, about.fpu_length, c, d);
+    /* A signal's frame has no room for AMX's tiles: a process must ask for them first (Linux, Documentation/arch/x86/xstate.rst). */
+    about.whole_xcr0 = about.xcr0;
+    about.xcr0 &= ~XCR0_AMX;
+    about.fpu_length = 576; /* the legacy region and the header */
     __cpuid_count(0xd, 1, about.xsave1_eax, b, c, d);
     for (int i = 2; i < 32; i++) {
-      __cpuid_count(0xd, i, about.components[i].size, about.components[i].offset, about.components[i].flags, d);
+      if (!(about.xcr0 >> i & 1)) continue;
+      uint32_t size, offset;
+      __cpuid_count(0xd, i, size, offset, about.components[i].flags, d);
+      about.components[i].size = size;
+      about.components[i].offset = offset;
+      if (offset + size > about.fpu_length) about.fpu_length = offset + size;
     }
   }
   static uint8_t area[512] __attribute__((aligned(16)));

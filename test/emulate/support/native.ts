@@ -42,7 +42,10 @@ export interface NativeResult {
 /** What this processor has. */
 export interface NativeAbout {
   readonly fpuLength: number;
+  /** Components that are tested: without AMX. */
   readonly xcr0: number;
+  /** What XGETBV gives. */
+  readonly wholeXcr0: number;
   readonly leaf1Ecx: number;
   readonly leaf7Ebx: number;
   readonly leaf7Ecx: number;
@@ -114,6 +117,7 @@ function parse(output: Buffer, count: number): NativeRun {
     leaf7Ebx: output.readUInt32LE(12),
     leaf7Ecx: output.readUInt32LE(16),
     extended1Ecx: output.readUInt32LE(20),
+    wholeXcr0: output.readUInt32LE(24),
     xsave1Eax: output.readUInt32LE(28),
     isIntel: output.readUInt32LE(32) === GENU,
     mxcsrMask: output.readUInt32LE(36),
