@@ -97,7 +97,8 @@ async function createParser(args: readonly string[], choose: (action: Action) =>
       .scriptName('mvm')
       .usage('$0 <command>\n\nBoots a Linux virtual machine on KVM.')
       .parserConfiguration({
-        'duplicate-arguments-array': false,
+        // An option that is given twice comes as an array, of which `pickVmOptions` takes the last, or all.
+        'duplicate-arguments-array': true,
         'camel-case-expansion': false,
         'parse-numbers': false,
       })
@@ -204,7 +205,16 @@ Checks a file for --seccomp-filter, or shows the BPF programs that mvm's own pro
 /** What `run` and `check` take, without aliases and whatever else yargs adds. */
 function pickVmOptions(argv: object): VmOptions {
   const names = [...Object.keys(COMMON_OPTIONS), ...Object.keys(VM_OPTIONS), 'config'];
-  const options: VmOptions = Object.fromEntries(Object.entries(argv).filter(([name]) => names.includes(name)));
+  const specs: Record<string, OptionSpec> = { ...COMMON_OPTIONS, ...VM_OPTIONS };
+  const options: VmOptions = Object.fromEntries(
+    Object.entries(argv)
+      .filter(([name]) => names.includes(name))
+      .map(([name, value]) => {
+        if (value === undefined) return [name, value];
+        const all: unknown[] = Array.isArray(value) ? value : [value];
+        return [name, specs[name]?.multiple === true ? all : all.at(-1)];
+      }),
+  );
   // yargs makes an empty text of a lone "-" where a positional argument is meant.
   return options.config === '' ? { ...options, config: STDIN } : options;
 }

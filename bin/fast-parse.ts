@@ -27,8 +27,11 @@ export function fastParseRun(args: readonly string[]): VmOptions | undefined {
 
 function optionsConfig(): ParseArgsOptionsConfig {
   const options: ParseArgsOptionsConfig = { help: { type: 'boolean', short: 'h' }, version: { type: 'boolean' } };
-  for (const [name, { type, short }] of Object.entries<OptionSpec>({ ...COMMON_OPTIONS, ...VM_OPTIONS })) {
-    options[name] = short === undefined ? { type } : { type, short };
+  for (const [name, { type, short, multiple = false }] of Object.entries<OptionSpec>({
+    ...COMMON_OPTIONS,
+    ...VM_OPTIONS,
+  })) {
+    options[name] = short === undefined ? { type, multiple } : { type, multiple, short };
   }
   return options;
 }

@@ -6,6 +6,8 @@ import type { Overrides } from '../lib/config/overrides.ts';
  */
 export interface OptionSpec {
   readonly type: 'string' | 'boolean';
+  /** May be given several times. */
+  readonly multiple?: true;
   readonly short?: string;
   readonly describe: string;
   /** The value's name in `--help`. */
@@ -75,6 +77,15 @@ export const VM_OPTIONS = {
     choices: ['stdio', 'none'],
     describe: 'Where the serial port leads; stdio is the default (/serial)',
   },
+  net: {
+    type: 'string',
+    multiple: true,
+    value: 'user|TAP',
+    choices: ['user'],
+    describe:
+      'A network interface: user is a user-mode network (passt), as user,tcp=8080:80,udp=5353:53 with ports of the host that lead ' +
+      'to the guest; TAP a tap device. Also for more than one; instead of those in the file (/network-interfaces)',
+  },
   'log-path': { type: 'string', value: 'FILE', describe: 'Log here, not to standard error (/logger/log_path)' },
   'log-level': {
     type: 'string',
@@ -115,7 +126,9 @@ export const SECCOMP_OPTIONS = {
 } as const satisfies Record<string, OptionSpec>;
 
 type Values<T extends Record<string, OptionSpec>> = {
-  readonly [K in keyof T]?: (T[K]['type'] extends 'boolean' ? boolean : string) | undefined;
+  readonly [K in keyof T]?:
+    | (T[K]['type'] extends 'boolean' ? boolean : T[K] extends { multiple: true } ? readonly string[] : string)
+    | undefined;
 };
 
 export type CommonOptions = Values<typeof COMMON_OPTIONS>;

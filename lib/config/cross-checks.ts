@@ -66,6 +66,18 @@ function checkNetwork(config: FileConfig, report: Report): void {
   const interfaces = config['network-interfaces'] ?? [];
   reportRepeated('network-interfaces', 'iface_id', interfaces, report);
   reportRepeated('network-interfaces', 'guest_mac', interfaces, report);
+  for (const [index, { host_dev_name: tap, passt }] of interfaces.entries()) {
+    const at = ['network-interfaces', index] as const;
+    if (!isGiven(tap) && !isGiven(passt)) report(at, 'needs host_dev_name (a tap) or passt (a user-mode network)');
+    if (isGiven(tap) && isGiven(passt)) {
+      report([...at, 'passt'], 'has no use with host_dev_name', 'leave one of them out');
+    }
+    if (!isGiven(passt?.socket)) continue;
+    for (const key of ['tcp_ports', 'udp_ports'] as const) {
+      const hint = 'give the ports to the passt that listens there';
+      if (isGiven(passt[key])) report([...at, 'passt', key], 'has no use with socket', hint);
+    }
+  }
   for (const [index, name] of (config['mmds-config']?.network_interfaces ?? []).entries()) {
     if (interfaces.some((candidate) => candidate.iface_id === name)) continue;
     report(['mmds-config', 'network_interfaces', index], `there is no network interface ${JSON.stringify(name)}`);

@@ -1,7 +1,7 @@
 import { BUILT_SECTIONS, findUnbuilt, UNBUILT_KEYS } from './built.ts';
 import { crossCheck } from './cross-checks.ts';
 import { NO_DOCUMENT, readDocument } from './document.ts';
-import type { JsonPath } from './json.ts';
+import { type JsonPath, toPointer } from './json.ts';
 import { normaliseConfig } from './normalise.ts';
 import { applyOverrides, type Overrides } from './overrides.ts';
 import { inOrder, Places } from './places.ts';
@@ -72,7 +72,12 @@ export async function inspectConfig(options: LoadOptions): Promise<Inspection> {
   pathProblems.push(
     ...findUnbuilt(document, options.built?.sections ?? BUILT_SECTIONS, options.built?.keys ?? UNBUILT_KEYS),
   );
-  if (file !== undefined) pathProblems.push(...crossCheck(file));
+  if (file !== undefined) {
+    // What was taken out because it is wrong is not missing as well.
+    const isAbove = (path: JsonPath) =>
+      validation.problems.some((problem) => toPointer(problem.path).startsWith(`${toPointer(path)}/`));
+    pathProblems.push(...crossCheck(file).filter(({ path }) => !isAbove(path)));
+  }
 
   const places = new Places(source, origins);
   const located = await places.locateAll(pathProblems);

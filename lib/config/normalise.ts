@@ -12,6 +12,7 @@ import {
   type LogLevel,
   type MachineConfig,
   type NetworkInterfaceConfig,
+  type NetworkLink,
   type PmemConfig,
   type RateLimiterConfig,
   type SerialConfig,
@@ -52,7 +53,7 @@ export function normaliseConfig(file: FileConfig, baseDirectory: string, options
     cpu: cpu ? parseCpuTemplate(cpu) : undefined,
     metrics: metrics ? { path: absolute(metrics.metrics_path) } : undefined,
     drives: (file.drives ?? []).map((drive) => driveOf(drive, absolute)),
-    networkInterfaces: (file['network-interfaces'] ?? []).map(networkInterfaceOf),
+    networkInterfaces: (file['network-interfaces'] ?? []).map((net, index) => networkInterfaceOf(net, index, absolute)),
     vsock: vsock ? { guestCid: vsock.guest_cid, udsPath: absolute(vsock.uds_path) } : undefined,
     entropy: entropy ? { rateLimiter: rateLimiterOf(entropy.rate_limiter) } : undefined,
     balloon: balloon
@@ -143,15 +144,32 @@ function driveOf(drive: Item<'drives'>, absolute: Absolute): DriveConfig {
   };
 }
 
-function networkInterfaceOf(net: Item<'network-interfaces'>): NetworkInterfaceConfig {
+function networkInterfaceOf(
+  net: Item<'network-interfaces'>,
+  index: number,
+  absolute: Absolute,
+): NetworkInterfaceConfig {
+  const link = linkOf(net, absolute);
   return {
     id: net.iface_id,
-    hostDevName: net.host_dev_name,
-    guestMac: net.guest_mac?.toLowerCase(),
+    link,
+    // passt sends nothing to a guest whose address it does not know. On a network of its own any address is free.
+    guestMac: net.guest_mac?.toLowerCase() ?? (link.kind === 'passt' ? macOfNumber(index) : undefined),
     mtu: net.mtu ?? undefined,
     rxRateLimiter: rateLimiterOf(net.rx_rate_limiter),
     txRateLimiter: rateLimiterOf(net.tx_rate_limiter),
   };
+}
+
+function linkOf({ passt, host_dev_name: name }: Item<'network-interfaces'>, absolute: Absolute): NetworkLink {
+  if (!passt) return { kind: 'tap', name: name ?? '' };
+  if (passt.socket) return { kind: 'socket', path: absolute(passt.socket) };
+  return { kind: 'passt', tcpPorts: passt.tcp_ports ?? [], udpPorts: passt.udp_ports ?? [] };
+}
+
+/** A locally administered address. @param number below 256 */
+function macOfNumber(number: number): string {
+  return `06:00:00:00:00:${(number + 1).toString(16).padStart(2, '0')}`;
 }
 
 function pmemOf(device: Item<'pmem'>, absolute: Absolute): PmemConfig {

@@ -20,6 +20,7 @@ export interface Overrides {
   readonly transport?: string | undefined;
   readonly 'enable-pci'?: boolean | undefined;
   readonly serial?: string | undefined;
+  readonly net?: readonly string[] | undefined;
   readonly 'log-path'?: string | undefined;
   readonly 'log-level'?: string | undefined;
   readonly 'log-format'?: string | undefined;
@@ -77,6 +78,9 @@ const CONVERSIONS: { readonly [K in OverrideName]: Convert<NonNullable<Overrides
           { path: ['serial', 'mode'], value: 'file' },
           { path: ['serial', 'serial_out_path'], value: value === '' ? '' : resolve(cwd, value) },
         ],
+  net: (values, cwd) => [
+    { path: ['network-interfaces'], value: values.map((text, index) => networkInterface(text, index, cwd)) },
+  ],
   'log-path': asPath('logger', 'log_path'),
   'log-level': as('logger', 'level'),
   'log-format': as('logger', 'format'),
@@ -101,6 +105,29 @@ function wholeNumber(text: string): number {
   return Number(text);
 }
 
+/** `user` or a tap's name, and then, each after a comma, what else the interface is to have. */
+function networkInterface(text: string, index: number, cwd: string): Record<string, unknown> {
+  const [name, ...settings] = text.split(',') as [string, ...string[]];
+  const isUser = name === 'user';
+  const passt: Record<string, unknown> = {};
+  const made: Record<string, unknown> = { iface_id: `eth${index}`, ...(isUser ? { passt } : { host_dev_name: name }) };
+  for (const setting of settings) {
+    const [key, value = ''] = setting.split(/=(.*)/s) as [string, string?];
+    if (key === 'mac') made.guest_mac = value;
+    else if (key === 'mtu') made.mtu = wholeNumber(value);
+    else if (isUser && key === 'tcp') passt.tcp_ports = [...((passt.tcp_ports as string[] | undefined) ?? []), value];
+    else if (isUser && key === 'udp') passt.udp_ports = [...((passt.udp_ports as string[] | undefined) ?? []), value];
+    else if (isUser && key === 'socket') passt.socket = value === '' ? '' : resolve(cwd, value);
+    else {
+      const known = isUser
+        ? 'user takes tcp=PORTS, udp=PORTS, socket=PATH, mac=ADDRESS and mtu=N'
+        : 'a tap takes mac=ADDRESS and mtu=N';
+      throw new BadOption(`unknown setting ${JSON.stringify(setting)}`, known);
+    }
+  }
+  return made;
+}
+
 /**
  * Sets in `document` what the options say.
  * @param document a parsed configuration file; it is changed
@@ -123,7 +150,7 @@ export function applyOverrides(
     const value = overrides[name];
     if (value === undefined) continue;
     try {
-      for (const assignment of (CONVERSIONS[name] as Convert<string | boolean>)(value, cwd)) {
+      for (const assignment of (CONVERSIONS[name] as Convert<string | boolean | readonly string[]>)(value, cwd)) {
         if (assign(document, assignment)) origins.set(toPointer(assignment.path), `--${name}`);
       }
     } catch (error) {
@@ -137,7 +164,11 @@ export function applyOverrides(
 
 /** Whether it could be set: a section of the wrong type stays as it is, for validation to refuse. */
 function assign(document: Record<string, unknown>, { path, value }: Assignment): boolean {
-  const [section, key] = path as [string, string];
+  const [section, key] = path as [string, string?];
+  if (key === undefined) {
+    document[section] = value;
+    return true;
+  }
   const existing = valueAt(document, [section]);
   if (existing === undefined || existing === null) document[section] = { [key]: value };
   else if (typeof existing === 'object' && !Array.isArray(existing)) (existing as Record<string, unknown>)[key] = value;

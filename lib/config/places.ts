@@ -23,6 +23,15 @@ export class Places {
     this.#origins = origins;
   }
 
+  /** The option that gave the value at `path`, or what it is a part of. */
+  #optionFor(path: JsonPath): string | undefined {
+    for (let length = path.length; length > 0; length--) {
+      const option = this.#origins.get(toPointer(path.slice(0, length)));
+      if (option !== undefined) return option;
+    }
+    return undefined;
+  }
+
   async #locatorOf(source: Source): Promise<JsonLocator> {
     this.#locator ??= await JsonLocator.create(source.text);
     return this.#locator;
@@ -30,7 +39,7 @@ export class Places {
 
   async #whereIs(path: JsonPath, of: 'key' | 'value'): Promise<string> {
     const pointer = toPointer(path);
-    const option = this.#origins.get(pointer);
+    const option = this.#optionFor(path);
     if (option !== undefined) return option;
     if (this.#source === undefined) return pointer;
     const { line, column } = (await this.#locatorOf(this.#source)).find(path, of);
@@ -41,7 +50,7 @@ export class Places {
   async locateAll(problems: readonly PathProblem[]): Promise<Located[]> {
     const located: Located[] = [];
     for (const { path, message, hint, atKey, kind } of problems) {
-      const option = this.#origins.get(toPointer(path));
+      const option = this.#optionFor(path);
       const of = atKey === true ? 'key' : 'value';
       const where = await this.#whereIs(path, of);
       const position =

@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import {
   flag,
   integer,
+  list,
   MAX_MIB,
   MAX_U32,
   matching,
@@ -48,6 +49,36 @@ export const drive = v.strictObject({
   ),
 });
 
+/** A port specification of passt(1) is told apart from an option by its first character; passt itself checks the rest. */
+const forwardedPorts = (protocol: string, examples: readonly string[]) =>
+  list(
+    matching(
+      /^[A-Za-z0-9.:%/~_,[\]][A-Za-z0-9.:%/~_,[\]-]*$/,
+      'ports of the host as "8080:80" or "127.0.0.1/8022:22"',
+      {
+        title: 'Ports',
+        description: 'A port of the host, and after a colon the guest’s where it is another one: see -t in passt(1).',
+      },
+    ),
+    {
+      title: `${protocol} ports`,
+      description: `${protocol} ports of the host that lead to the guest.`,
+      examples: [examples],
+    },
+  );
+
+const passt = v.strictObject({
+  tcp_ports: v.nullish(forwardedPorts('TCP', ['8080:80'])),
+  udp_ports: v.nullish(forwardedPorts('UDP', ['5353:53'])),
+  socket: v.nullish(
+    path({
+      title: 'Unix socket',
+      description: `Of a passt that runs already (passt --socket PATH). Not with ports: it was given them. ${UNIX_PATH_HINT}`,
+      examples: ['passt.sock'],
+    }),
+  ),
+});
+
 export const networkInterface = v.strictObject({
   iface_id: resourceId({
     title: 'Name',
@@ -55,11 +86,21 @@ export const networkInterface = v.strictObject({
     examples: ['eth0'],
   }),
   // IFNAMSIZ is 16 with the final NUL; what a name may hold is dev_valid_name() of net/core/dev.c.
-  host_dev_name: matching(/^(?!\.{1,2}$)[^\s/:\0]{1,15}$/, 'a network device name of 1 to 15 characters', {
-    title: 'Tap device',
-    description: 'The name of the tap device on the host.',
-    examples: ['tap0'],
-  }),
+  host_dev_name: v.nullish(
+    matching(/^(?!\.{1,2}$)[^\s/:\0]{1,15}$/, 'a network device name of 1 to 15 characters', {
+      title: 'Tap device',
+      description:
+        'The name of a tap device on the host. Where there is none, mvm makes it (with CAP_NET_ADMIN), and it goes with mvm.',
+      examples: ['tap0'],
+    }),
+  ),
+  passt: v.nullish(
+    v.pipe(
+      passt,
+      v.title('passt'),
+      v.description('mvm’s addition, instead of host_dev_name: a user-mode network, without privileges.'),
+    ),
+  ),
   guest_mac: v.nullish(
     matching(/^[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}$/, 'a MAC address such as "06:00:ac:10:00:02"', {
       title: 'MAC address',

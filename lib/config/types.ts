@@ -93,10 +93,20 @@ export interface DriveConfig {
   readonly backend: DriveBackend;
 }
 
+/** What is at a network interface's other end: a tap, a passt of our own, or one that listens on a Unix socket already. */
+export type NetworkLink =
+  | { readonly kind: 'tap'; readonly name: string }
+  | {
+      readonly kind: 'passt';
+      /** Ports of the host that are forwarded to the guest, each as passt(1) spells it: `8080:80`, `127.0.0.1/8022:22`. */
+      readonly tcpPorts: readonly string[];
+      readonly udpPorts: readonly string[];
+    }
+  | { readonly kind: 'socket'; readonly path: string };
+
 export interface NetworkInterfaceConfig {
   readonly id: string;
-  /** The tap device's name on the host. */
-  readonly hostDevName: string;
+  readonly link: NetworkLink;
   /** Six octets as `06:00:ac:10:00:02`, lower case. */
   readonly guestMac: string | undefined;
   readonly mtu: number | undefined;

@@ -1,6 +1,7 @@
 import { errnoName } from '../ffi/errors.ts';
 import { tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
+import { findProgram } from './find-program.ts';
 import type { Finding } from './finding.ts';
 import type { HostView } from './host-view.ts';
 
@@ -13,7 +14,7 @@ const IO_URING_PARAMS_SIZE = 120;
 
 /** What devices can use of the host. */
 export function probeDevices(host: HostView): Finding[] {
-  return [probeTun(host), probeIoUring(host), probeVsock()];
+  return [probeTun(host), probePasst(host), probeIoUring(host), probeVsock()];
 }
 
 function probeTun(host: HostView): Finding {
@@ -47,6 +48,26 @@ function probeTun(host: HostView): Finding {
         meaning: 'Guests can use tap devices that were made for this user.',
         advice: 'Have one made: sudo ip tuntap add tap0 mode tap user $USER.',
       };
+}
+
+function probePasst(host: HostView): Finding {
+  const common = { group: 'Devices', name: 'passt' } as const;
+  const program = findProgram(host, 'passt');
+  if (program === undefined) {
+    return {
+      ...common,
+      state: 'fair',
+      value: 'not installed',
+      meaning: 'Guests can have no user-mode network (--net user), only tap devices.',
+      advice: 'Install it: sudo apt install passt, or https://passt.top.',
+    };
+  }
+  return {
+    ...common,
+    state: 'good',
+    value: program,
+    meaning: 'Guests can have a user-mode network, which needs no privileges: --net user.',
+  };
 }
 
 /** Asks for a ring of no entries: EINVAL is the answer of a kernel that would give one. */

@@ -6,7 +6,7 @@ import { FileSource } from '../boot/image-source.ts';
 import { inspectKernel, type KernelFile } from '../boot/kernel-file.ts';
 import type { JsonPath } from '../config/json.ts';
 import type { Inspection } from '../config/load.ts';
-import type { PathProblem, Problem, ProblemKind } from '../config/problems.ts';
+import type { PathProblem, Problem } from '../config/problems.ts';
 import { describeFileError } from '../config/read-text.ts';
 import { formatSize } from '../config/size.ts';
 import type { VmConfig } from '../config/types.ts';
@@ -15,6 +15,7 @@ import { HostView } from '../host/host-view.ts';
 import { checkMemorySize } from '../host/memory.ts';
 import { freeHugePages } from '../host/memory-probes.ts';
 import { GuestMemory, HUGE_PAGE_SIZE } from '../memory/guest-memory.ts';
+import { checkDevices, type Report } from './check-devices.ts';
 import { guestImage } from './guest-image.ts';
 
 /** What a thorough look at a configuration found. */
@@ -23,8 +24,6 @@ export interface CheckResult {
   /** The machine in one line; where there are no problems. */
   readonly summary: string | undefined;
 }
-
-type Report = (path: JsonPath, message: string, hint?: string, kind?: ProblemKind) => void;
 
 const KERNEL: JsonPath = ['boot-source', 'kernel_image_path'];
 const INITRD: JsonPath = ['boot-source', 'initrd_path'];
@@ -47,6 +46,7 @@ export async function checkConfig(inspection: Inspection): Promise<CheckResult> 
   const isCmdlineGood = checkCmdline(config, kernel, report);
   const isMemoryGood = checkMemory(config, report);
   checkOutputs(config, report);
+  checkDevices(config, report);
   if (kernel !== undefined && isMemoryGood) {
     await checkLoading(config, { initrd: initrdSize !== undefined, cmdline: isCmdlineGood }, report);
   }

@@ -112,6 +112,7 @@ export class Machine {
     this.#runner = new VcpuRunner(threads, this.#loop, this.ports, this.mmio, (thread, reason) =>
       this.#handleExit(thread, reason),
     );
+    await this.virtio?.ready();
   }
 
   /** Loaded only where there are any: most of the code of mvm is theirs. */

@@ -30,6 +30,7 @@ export class VirtioDevices {
   readonly balloon: Balloon | undefined;
   readonly #transport: VirtioTransport;
   readonly #closers: (() => void)[] = [];
+  readonly #starting: (() => Promise<void>)[] = [];
 
   /** @throws ConfigError, HostError where the host's end of a device cannot be used */
   static async create(config: VmConfig, host: VirtioDevicesHost): Promise<VirtioDevices> {
@@ -53,10 +54,10 @@ export class VirtioDevices {
     this.#closers.push(() => this.#transport.close());
     for (const { device, close } of drives) this.#attach(device, close);
     for (const [index, networkInterface] of config.networkInterfaces.entries()) {
-      const link = { kind: 'tap', name: networkInterface.hostDevName } as const;
       const where = `/network-interfaces/${index}`;
-      const { device, close } = createNetworkInterface({ loop, memory, warn }, networkInterface, link, where);
+      const { device, ready, close } = createNetworkInterface({ loop, memory, warn }, networkInterface, where);
       this.#attach(device, close);
+      if (ready !== undefined) this.#starting.push(ready);
     }
     if (config.vsock !== undefined) {
       const { device, close } = createVsock(config.vsock, loop, memory);
@@ -73,6 +74,11 @@ export class VirtioDevices {
   /** Where the guest finds the devices. */
   get places(): VirtioPlaces {
     return this.#transport.places;
+  }
+
+  /** Waits for those of the host's ends that take a while to start. @throws ConfigError, HostError where one does not */
+  async ready(): Promise<void> {
+    for (const ready of this.#starting) await ready();
   }
 
   /** Writes out and gives back what the host holds for the devices. Only when no vCPU runs. */

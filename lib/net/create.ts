@@ -5,26 +5,19 @@ import type { EventLoop } from '../loop/event-loop.ts';
 import { LoopTimer } from '../loop/timer.ts';
 import type { HostMemory } from '../memory/host-memory.ts';
 import { RateLimiter } from '../rate-limiter.ts';
-import { connectStream, type PasstOptions, startPasst } from './passt.ts';
+import { connectStream, startPasst } from './passt.ts';
 import { StreamBackend } from './stream.ts';
 import { TapBackend } from './tap.ts';
 
-/** What is at the host's end: a tap, a passt of our own, or one (or whatever else speaks as it does) that listens on a socket. */
-export type NetworkLink =
-  | { readonly kind: 'tap'; readonly name: string }
-  | ({ readonly kind: 'passt' } & PasstOptions)
-  | { readonly kind: 'socket'; readonly path: string };
-
-/** What any network interface is configured with. */
-export type InterfaceConfig = Omit<NetworkInterfaceConfig, 'hostDevName'>;
-
 /** A network interface's device, and what of it outlives the device's own interest. */
 export interface NetworkInterface {
-  readonly config: InterfaceConfig;
+  readonly config: NetworkInterfaceConfig;
   readonly device: NetDevice;
   /** Undefined where the configuration has none. */
   readonly receiveLimiter: RateLimiter | undefined;
   readonly transmitLimiter: RateLimiter | undefined;
+  /** Waits until the host's end works. @throws ConfigError, HostError where it does not */
+  readonly ready: (() => Promise<void>) | undefined;
   close(): void;
 }
 
@@ -41,22 +34,25 @@ function limiterOf(loop: EventLoop, config: RateLimiterConfig | undefined): Rate
 }
 
 /** @throws ConfigError, HostError where it cannot be used */
-function openLink(host: NetworkHost, link: NetworkLink, id: string, mac: Uint8Array | undefined, where: string): Link {
+function openLink(host: NetworkHost, config: NetworkInterfaceConfig, mac: Uint8Array | undefined, where: string): Link {
   const { loop, memory, warn } = host;
+  const { id, link, mtu } = config;
   if (link.kind === 'tap') {
     const options = { name: link.name, where: `${where}/host_dev_name`, warn };
     const backend = new TapBackend(loop, memory.addressOf(0), options);
-    return { backend, close: () => backend.close() };
+    return { backend, ready: undefined, close: () => backend.close() };
   }
   const name = `network interface "${id}"`;
   const place = `${where}/passt`;
-  const fd = link.kind === 'socket' ? connectStream(link.path, place) : startPasst(link, place, warn).fd;
+  const passt = link.kind === 'passt' ? startPasst({ ...link, mtu }, place, warn) : undefined;
+  const fd = link.kind === 'socket' ? connectStream(link.path, `${place}/socket`) : passt!.fd;
   const backend = new StreamBackend(loop, memory, fd, { name, mac, warn });
-  return { backend, close: () => backend.close() };
+  return { backend, ready: passt?.ready, close: () => backend.close() };
 }
 
 interface Link {
   readonly backend: NetBackend;
+  readonly ready: (() => Promise<void>) | undefined;
   close(): void;
 }
 
@@ -67,12 +63,11 @@ interface Link {
  */
 export function createNetworkInterface(
   host: NetworkHost,
-  config: InterfaceConfig,
-  link: NetworkLink,
+  config: NetworkInterfaceConfig,
   where: string,
 ): NetworkInterface {
   const mac = config.guestMac === undefined ? undefined : parseMac(config.guestMac);
-  const { backend, close } = openLink(host, link, config.id, mac, where);
+  const { backend, ready, close } = openLink(host, config, mac, where);
   const receiveLimiter = limiterOf(host.loop, config.rxRateLimiter);
   const transmitLimiter = limiterOf(host.loop, config.txRateLimiter);
   const device = new NetDevice(backend, {
@@ -82,5 +77,5 @@ export function createNetworkInterface(
     receiveLimiter,
     transmitLimiter,
   });
-  return { config, device, receiveLimiter, transmitLimiter, close };
+  return { config, device, receiveLimiter, transmitLimiter, ready, close };
 }

@@ -109,6 +109,29 @@ const BAD: readonly (readonly [name: string, json: string, expected: readonly st
     ['must be a network device name'],
   ],
   [
+    'a network interface that leads nowhere',
+    `{${KERNEL}, "network-interfaces": [{"iface_id": "a"}]}`,
+    ['/network-interfaces/0: needs host_dev_name (a tap) or passt (a user-mode network)'],
+  ],
+  [
+    'a network interface that leads to two places',
+    `{${KERNEL}, "network-interfaces": [{"iface_id": "a", "host_dev_name": "t0", "passt": {}}]}`,
+    ['/network-interfaces/0/passt: has no use with host_dev_name; leave one of them out'],
+  ],
+  [
+    'ports for a passt that runs already',
+    `{${KERNEL}, "network-interfaces": [{"iface_id": "a", "passt": {"socket": "s", "tcp_ports": ["80"], "udp_ports": ["53"]}}]}`,
+    [
+      '/passt/tcp_ports: has no use with socket; give the ports to the passt that listens there',
+      '/passt/udp_ports: has no use with socket; give the ports to the passt that listens there',
+    ],
+  ],
+  [
+    'ports that passt would take for an option',
+    `{${KERNEL}, "network-interfaces": [{"iface_id": "a", "passt": {"tcp_ports": ["--fd"], "udp_port": []}}]}`,
+    ['/passt/tcp_ports/0: must be ports of the host', '/passt/udp_port: unknown key; did you mean "udp_ports"?'],
+  ],
+  [
     'an MMDS without its interface',
     `{${KERNEL}, "mmds-config": {"network_interfaces": ["eth1"]}}`,
     ['there is no network interface "eth1"'],

@@ -105,10 +105,26 @@ test('every key of Firecracker reaches the machine, in its units', async (t) => 
     networkInterfaces: [
       {
         id: 'eth0',
-        hostDevName: 'tap0',
+        link: { kind: 'tap', name: 'tap0' },
         guestMac: '06:00:ac:10:00:02',
         mtu: 1400,
         rxRateLimiter: { bandwidth: bucket(10, 1), ops: undefined },
+        txRateLimiter: undefined,
+      },
+      {
+        id: 'eth1',
+        link: { kind: 'passt', tcpPorts: ['8080:80', '127.0.0.1/8022:22'], udpPorts: ['5353:53'] },
+        guestMac: '06:00:00:00:00:02',
+        mtu: undefined,
+        rxRateLimiter: undefined,
+        txRateLimiter: undefined,
+      },
+      {
+        id: 'eth2',
+        link: { kind: 'socket', path: join(fixtures, 'passt.sock') },
+        guestMac: undefined,
+        mtu: undefined,
+        rxRateLimiter: undefined,
         txRateLimiter: undefined,
       },
     ],
@@ -286,6 +302,40 @@ test('the transport: a key, an option, and Firecracker’s option for it', async
     '--no-enable-pci: contradicts --transport pci; leave one of them out',
   ]);
   t.deepEqual(await lines({ transport: 'isa' }), ['--transport: must be "mmio" or "pci", not "isa"']);
+});
+
+test('--net makes network interfaces, instead of those in the file', async (t) => {
+  const net = [
+    'user,tcp=8080:80,udp=5353:53,tcp=127.0.0.1/8022:22,mtu=1400',
+    'tap7,mac=06:00:AC:10:00:02',
+    'user,socket=p',
+  ];
+  const json = `{${KERNEL}, "network-interfaces": [{"iface_id": "a"}]}`;
+  t.deepEqual(await problemsOf(t, json), [
+    '1:68: /network-interfaces/0: needs host_dev_name (a tap) or passt (a user-mode network)',
+  ]);
+  const { networkInterfaces } = await loadConfig({ cwd: '/x', overrides: { kernel: 'k', net } });
+  t.like(networkInterfaces, [
+    {
+      id: 'eth0',
+      link: { kind: 'passt', tcpPorts: ['8080:80', '127.0.0.1/8022:22'], udpPorts: ['5353:53'] },
+      mtu: 1400,
+    },
+    { id: 'eth1', link: { kind: 'tap', name: 'tap7' }, guestMac: '06:00:ac:10:00:02' },
+    { id: 'eth2', link: { kind: 'socket', path: '/x/p' } },
+  ]);
+  t.deepEqual(await problemsOf(t, json, { overrides: { net } }), []);
+  for (const [text, problem] of [
+    ['user,tpc=80', 'unknown setting "tpc=80"; user takes tcp=PORTS, udp=PORTS, socket=PATH, mac=ADDRESS and mtu=N'],
+    ['tap0,tcp=80', 'unknown setting "tcp=80"; a tap takes mac=ADDRESS and mtu=N'],
+    ['user,mtu=big', 'must be a whole number, not "big"'],
+    ['user,tcp=-t', 'must be ports of the host as "8080:80" or "127.0.0.1/8022:22", not "-t"'],
+    ['user,socket=p,udp=53', 'has no use with socket; give the ports to the passt that listens there'],
+    ['a/b', 'must be a network device name of 1 to 15 characters, not "a/b"'],
+    ['', 'must be a network device name of 1 to 15 characters, not ""'],
+  ] as const) {
+    t.deepEqual(await problemsOf(t, `{${KERNEL}}`, { overrides: { net: [text] } }), [`--net: ${problem}`]);
+  }
 });
 
 test('an option that replaces the file’s wrong value mends it', async (t) => {

@@ -1,9 +1,10 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { probeConfinement } from '../../lib/host/confinement-probes.ts';
 import { probeDevices } from '../../lib/host/device-probes.ts';
+import { findProgram } from '../../lib/host/find-program.ts';
 import type { Finding } from '../../lib/host/finding.ts';
 import { HostView } from '../../lib/host/host-view.ts';
 import { probeKvmDevice } from '../../lib/host/kvm-device.ts';
@@ -122,6 +123,24 @@ test('tun: missing, usable with and without CAP_NET_ADMIN', (t) => {
   const without = tun({ '/dev/net/tun': '', '/proc/self/status': 'CapEff:\t0000000000000fff' });
   t.is(without.value, 'usable, without CAP_NET_ADMIN');
   t.regex(without.advice!, /ip tuntap/);
+});
+
+test('passt: in PATH, or not', (t) => {
+  const passt = (files: Record<string, string>) => finding(probeDevices(hostWith(t, files)), 'passt');
+  t.like(passt({}), { state: 'fair', value: 'not installed' });
+  t.like(passt({ '/usr/bin/passt': 'not a program' }), { state: 'fair' });
+  t.like(finding(probeDevices(new HostView()), 'passt'), {
+    state: 'good',
+    value: findProgram(new HostView(), 'passt'),
+  });
+});
+
+test('programs are found in the folders of PATH, in their order', (t) => {
+  const host = hostWith(t, { '/a/tool': '', '/b/tool': '', '/c/tool/x': '', '/d/tool': '' });
+  chmodSync(host.path('/b/tool'), 0o755);
+  chmodSync(host.path('/d/tool'), 0o755);
+  t.is(findProgram(host, 'tool', '/none:/a:/c:b:/b:/d'), '/b/tool');
+  t.is(findProgram(host, 'tool', '/a::'), undefined);
 });
 
 test('io_uring, Landlock and user namespaces are asked of the kernel itself', (t) => {

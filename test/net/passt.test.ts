@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { promisify } from 'node:util';
 import test from 'ava';
-import { HostError } from '../../lib/errors.ts';
+import { ConfigError, HostError } from '../../lib/errors.ts';
 import { call } from '../../lib/ffi/libc.ts';
 import { startPasst } from '../../lib/net/passt.ts';
 import { enterNetNamespace, ip } from '../helpers/net-namespace.ts';
@@ -68,6 +68,26 @@ test.serial('a passt that refuses its ports says why', async (t) => {
   clearInterval(alive);
   t.is(warnings.length, 1);
   t.regex(warnings[0] as string, /^passt ended with status \d+: .*none such/);
+});
+
+test.serial('a passt that cannot start is an error, with what it says', async (t) => {
+  const warnings: string[] = [];
+  const start = (tcpPorts: string[]) => startPasst({ tcpPorts, udpPorts: [] }, '/x', (line) => warnings.push(line));
+  const first = start([`${FORWARDED}:80`]);
+  await t.notThrowsAsync(first.ready());
+  t.true(await listens(FORWARDED), 'once it is ready, its ports are there');
+  const error = await t.throwsAsync(start([`${FORWARDED}:80`]).ready(), { instanceOf: HostError });
+  t.regex(error.toLine(), new RegExp(`^/x: passt does not start: .*${FORWARDED}:80`));
+  await t.throwsAsync(start(['70000']).ready(), {
+    instanceOf: ConfigError,
+    message: /^passt does not start: .*70000/,
+  });
+  const ended = once(first.process, 'close');
+  const alive = setInterval(() => {}, 1000);
+  call('close', 'close a socket', first.fd);
+  await ended;
+  clearInterval(alive);
+  t.deepEqual(warnings, []);
 });
 
 test.serial('a passt of our own ends when our end of its socket is closed', async (t) => {
