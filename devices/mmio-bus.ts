@@ -22,11 +22,16 @@ export class MmioBus extends RangedBus {
       throw new RangeError(`no such addresses: ${length} bytes from 0x${start.toString(16)} on`);
     }
     const at = this.#countBelow(end);
-    const before = this.#ranges[at - 1];
-    if (before !== undefined && before.end > start) {
+    if (!this.isFree(start, length)) {
       throw new RangeError(`addresses 0x${start.toString(16)} to 0x${(end - 1).toString(16)} are taken`);
     }
     this.#ranges.splice(at, 0, { start, end, width, device });
+  }
+
+  /** Whether no device has any of `length` addresses from `start` on. */
+  isFree(start: number, length: number): boolean {
+    const before = this.#ranges[this.#countBelow(start + length) - 1];
+    return before === undefined || before.end <= start;
   }
 
   /** Takes the device away whose range begins at `start`, as when a guest moves a BAR. @returns whether there was one */

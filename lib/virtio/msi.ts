@@ -1,43 +1,17 @@
 import type { MsiSink } from '../../devices/pci/msix.ts';
 import { EINVAL } from '../ffi/constants.ts';
 import { SystemError } from '../ffi/errors.ts';
-import type { Input } from '../kvm/layout.ts';
-import {
-  KVM_IRQ_ROUTING_IRQCHIP,
-  KVM_IRQ_ROUTING_MSI,
-  KVM_IRQCHIP_IOAPIC,
-  KVM_IRQCHIP_PIC_MASTER,
-  KVM_IRQCHIP_PIC_SLAVE,
-  type kvm_irq_routing_entry,
-} from '../kvm/structs.ts';
+import { type IrqRoute, msiRoute, wiredRoutes } from '../kvm/irq-routing.ts';
 import type { Vm } from '../kvm/vm.ts';
 import type { NativeArena } from '../loop/arena.ts';
 import { IOAPIC_PIN_COUNT } from '../memory/ports.ts';
 import { IrqFd } from './irq-fd.ts';
 
-type Route = Input<typeof kvm_irq_routing_entry>;
-
-const PIC_PINS = 8;
-
-/** KVM's own table of routes, which is lost when another one is set: each GSI is the pin of that number (arch/x86/kvm/irq.c). */
-function defaultRoutes(): Route[] {
-  const routes: Route[] = [];
-  for (let gsi = 0; gsi < IOAPIC_PIN_COUNT; gsi++) {
-    const chip = (irqchip: number, pin: number): Route => {
-      return { gsi, type: KVM_IRQ_ROUTING_IRQCHIP, u: { irqchip: { irqchip, pin } } };
-    };
-    if (gsi < PIC_PINS) routes.push(chip(KVM_IRQCHIP_PIC_MASTER, gsi));
-    else if (gsi < 2 * PIC_PINS) routes.push(chip(KVM_IRQCHIP_PIC_SLAVE, gsi - PIC_PINS));
-    routes.push(chip(KVM_IRQCHIP_IOAPIC, gsi));
-  }
-  return routes;
-}
-
 /** The machine's GSI routing table: the interrupt controllers' pins, and the messages behind them. */
 export class MsiRoutes {
   readonly #vm: Vm;
-  readonly #pins = defaultRoutes();
-  readonly #messages = new Map<number, Route>();
+  readonly #pins = wiredRoutes();
+  readonly #messages = new Map<number, IrqRoute>();
   #nextGsi = IOAPIC_PIN_COUNT;
 
   constructor(vm: Vm) {
@@ -52,8 +26,7 @@ export class MsiRoutes {
   /** Sets the message that a GSI sends. What the guest wrote is nothing that KVM could send: then it sends what it sent before. */
   set(gsi: number, addressLow: number, addressHigh: number, data: number): void {
     const before = this.#messages.get(gsi);
-    const msi = { address_lo: addressLow, address_hi: addressHigh, data };
-    this.#messages.set(gsi, { gsi, type: KVM_IRQ_ROUTING_MSI, u: { msi } });
+    this.#messages.set(gsi, msiRoute(gsi, addressLow, addressHigh, data));
     try {
       this.#vm.setGsiRouting([...this.#pins, ...this.#messages.values()]);
     } catch (error) {

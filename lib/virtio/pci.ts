@@ -1,12 +1,19 @@
+import { BarSpace } from '../../devices/pci/bar-space.ts';
 import { PciBus } from '../../devices/pci/bus.ts';
-import type { PciMemorySpace } from '../../devices/pci/function.ts';
 import type { VirtioCore } from '../../devices/virtio/core.ts';
 import type { VirtioDevice } from '../../devices/virtio/device.ts';
 import { NOTIFY_MULTIPLIER, VIRTIO_PCI_BAR_SIZE } from '../../devices/virtio/pci/layout.ts';
 import { VirtioPci, vectorCountOf } from '../../devices/virtio/pci/transport.ts';
 import type { VirtioPlaces } from '../boot/devices.ts';
 import { ConfigError } from '../errors.ts';
-import { MMIO_HOLE_START, PCI_ECAM_SIZE, PCI_ECAM_START, PCI_MMIO_SIZE, PCI_MMIO_START } from '../memory/layout.ts';
+import {
+  MMIO_HOLE_END,
+  MMIO_HOLE_START,
+  PCI_ECAM_SIZE,
+  PCI_ECAM_START,
+  PCI_MMIO_SIZE,
+  PCI_MMIO_START,
+} from '../memory/layout.ts';
 import { PCI_CONFIG_ADDRESS_PORT } from '../memory/ports.ts';
 import { type VirtioHostOptions, VirtioPoller, type VirtioTransport } from './host.ts';
 import { MsiRoutes, MsiVectors } from './msi.ts';
@@ -23,7 +30,7 @@ export class PciTransport implements VirtioTransport {
   readonly #options: VirtioHostOptions;
   readonly #poller = new VirtioPoller();
   readonly #routes: MsiRoutes;
-  readonly #space: PciMemorySpace;
+  readonly #bars: BarSpace;
   readonly #closers: (() => void)[] = [];
   #nextBar = PCI_MMIO_START;
 
@@ -32,20 +39,7 @@ export class PciTransport implements VirtioTransport {
     this.#options = options;
     const { vm, loop, mmio, ports } = options;
     this.#routes = new MsiRoutes(vm);
-    this.#space = {
-      map: (address, size, device) => {
-        // Where there is RAM, no access would arrive; elsewhere in the hole the bus knows what is taken.
-        if (address < MMIO_HOLE_START) return false;
-        try {
-          mmio.add(address, size, device);
-          return true;
-        } catch (error) {
-          if (error instanceof RangeError) return false;
-          throw error;
-        }
-      },
-      unmap: (address) => mmio.remove(address),
-    };
+    this.#bars = new BarSpace(mmio, MMIO_HOLE_START, MMIO_HOLE_END);
     mmio.add(PCI_ECAM_START, PCI_ECAM_SIZE, this.bus.ecam);
     ports.add(PCI_CONFIG_ADDRESS_PORT, CONFIG_PORT_COUNT, this.bus.ports);
     loop.addPoller(this.#poller);
@@ -55,7 +49,7 @@ export class PciTransport implements VirtioTransport {
     const { vm, loop } = this.#options;
     const core = this.#poller.add(device, this.#options);
     const vectors = new MsiVectors(vm, loop.arena, this.#routes, vectorCountOf(core));
-    const pci = new VirtioPci(core, this.#space, this.#placeBar(), vectors);
+    const pci = new VirtioPci(core, this.#bars, this.#placeBar(), vectors);
     try {
       this.bus.add(pci);
     } catch (error) {

@@ -15,8 +15,10 @@ import { PciTransport } from '../../lib/virtio/pci.ts';
 import { CODE, TinyVm } from '../helpers/tiny-vm.ts';
 import { Driver } from '../helpers/virtio/driver.ts';
 import { EchoDevice } from '../helpers/virtio/echo-device.ts';
+import { HostileBus } from '../helpers/virtio/hostile-bus.ts';
 import { MmioRegisters } from '../helpers/virtio/mmio-registers.ts';
 import { PciRegisters } from '../helpers/virtio/pci-registers.ts';
+import { SeededTape } from '../helpers/virtio/tape.ts';
 
 const BAR = 0xc000_0000;
 const NOTIFY = 0x3000;
@@ -269,6 +271,28 @@ test.serial('pci: messages that KVM would refuse harm nobody', async (t) => {
     vm.loop.arena.submit();
     t.true(requested(vm, 0x41));
     t.is(registers.status & VIRTIO_CONFIG_S_NEEDS_RESET, 0);
+    t.deepEqual(warnings, []);
+    transport.close();
+  });
+});
+
+test.serial('pci: whatever a guest writes to the bus, KVM takes what is made of it', async (t) => {
+  await withVm(async ({ mmio, options, warnings }) => {
+    const transport = new PciTransport(options);
+    const devices = [0, 1, 2].map(() => {
+      const device = new EchoDevice();
+      return { device, core: transport.attach(device) };
+    });
+    let steps = 0;
+    const check = () => {
+      steps++;
+      // Interrupts and notifications leave with the loop's batches.
+      options.loop.arena.submit();
+    };
+    const { memory, ports } = options;
+    const guest = new HostileBus({ memory, mmio, ports, devices, check });
+    for (let seed = 1; seed <= 4; seed++) guest.run(new SeededTape(seed), 500);
+    t.true(steps > 2000);
     t.deepEqual(warnings, []);
     transport.close();
   });

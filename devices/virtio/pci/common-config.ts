@@ -103,7 +103,7 @@ export class CommonConfig {
         break;
       case VIRTIO_PCI_COMMON_STATUS:
         core.writeStatus(value);
-        if (core.status === 0) this.#forgetVectors();
+        if (core.status === 0) this.forgetVectors();
         break;
       case VIRTIO_PCI_COMMON_Q_SELECT:
         this.#queueSelect = value;
@@ -189,7 +189,8 @@ export class CommonConfig {
     return vector < this.#vectorCount ? vector : VIRTIO_MSI_NO_VECTOR;
   }
 
-  #forgetVectors(): void {
+  /** As after a device reset. */
+  forgetVectors(): void {
     this.#configVector = VIRTIO_MSI_NO_VECTOR;
     this.#queueVectors.fill(VIRTIO_MSI_NO_VECTOR);
   }

@@ -1,4 +1,5 @@
 import type { AccessSize, BusDevice } from '../../bus.ts';
+import type { BarSpace } from '../../pci/bar-space.ts';
 import {
   PCI_CAP_ID_VNDR,
   PCI_CLASS_COMMUNICATION_OTHER,
@@ -7,7 +8,7 @@ import {
   PCI_CLASS_NOT_DEFINED_OTHER,
   PCI_CLASS_STORAGE_OTHER,
 } from '../../pci/constants.ts';
-import { type PciConfigurable, PciFunction, type PciMemorySpace } from '../../pci/function.ts';
+import { type PciConfigurable, PciFunction } from '../../pci/function.ts';
 import { type MsiSink, Msix } from '../../pci/msix.ts';
 import {
   VIRTIO_ID_BALLOON,
@@ -88,7 +89,7 @@ export class VirtioPci implements PciConfigurable, BusDevice, InterruptSink {
    * @param barAddress guest-physical, a multiple of `VIRTIO_PCI_BAR_SIZE`
    * @param messages carries the device's `vectorCountOf(core)` interrupts
    */
-  constructor(core: VirtioCore, space: PciMemorySpace, barAddress: number, messages: MsiSink) {
+  constructor(core: VirtioCore, space: BarSpace, barAddress: number, messages: MsiSink) {
     this.core = core;
     const { type } = core.device;
     this.#function = new PciFunction(
@@ -144,7 +145,9 @@ export class VirtioPci implements PciConfigurable, BusDevice, InterruptSink {
       this.write(window, width, width === 4 ? value : value & (2 ** (8 * width) - 1));
       return;
     }
+    const wasMaster = this.#function.isMaster;
     this.#function.writeConfig(offset, size, value);
+    if (wasMaster && !this.#function.isMaster) this.#loseMemory();
     this.msix.configWritten(offset, offset + size);
   }
 
@@ -198,6 +201,12 @@ export class VirtioPci implements PciConfigurable, BusDevice, InterruptSink {
     this.#isr |= VIRTIO_PCI_ISR_CONFIG;
     const vector = this.#common.configVector;
     if (vector !== VIRTIO_MSI_NO_VECTOR) this.msix.trigger(vector);
+  }
+
+  /** A device that is no bus master must not touch memory any more: a kernel relies on it when it hands over to the next (kexec). */
+  #loseMemory(): void {
+    this.core.reset();
+    this.#common.forgetVectors();
   }
 
   /** Section 4.1.4.5: reading it clears it. */

@@ -1,4 +1,6 @@
 import test from 'ava';
+import { MmioBus } from '../../../devices/mmio-bus.ts';
+import { BarSpace } from '../../../devices/pci/bar-space.ts';
 import { PciBus } from '../../../devices/pci/bus.ts';
 import * as pci from '../../../devices/pci/constants.ts';
 import * as layout from '../../../devices/virtio/pci/layout.ts';
@@ -78,27 +80,77 @@ test('identity is read-only', (t) => {
   }
 });
 
-test('the BAR: sized, moved, hidden, and refused where something lies', (t) => {
+test('the BAR: sized, moved, hidden, and refused where something lies until that goes', (t) => {
   const { device, driver, registers, space } = setUp();
   t.is(registers.barSize, layout.VIRTIO_PCI_BAR_SIZE);
   const moves: (number | undefined)[] = [];
   registers.function.listener = { notifyMoved: (address) => moves.push(address) };
+  const moveTo = (address: number) => registers.setConfig(pci.PCI_BASE_ADDRESS_0, 4, address);
   t.is(registers.function.notifyAddress, 0xc000_3000);
-  registers.setConfig(pci.PCI_BASE_ADDRESS_0, 4, 0xc100_0000);
-  t.deepEqual(moves, [0xc100_3000]);
+  moveTo(0xc100_0000);
+  t.deepEqual(moves.splice(0), [0xc100_3000]);
   driver.start();
   t.not(device.host, undefined);
-  registers.setConfig(pci.PCI_COMMAND, 2, 0);
+  registers.setConfig(pci.PCI_COMMAND, 2, pci.PCI_COMMAND_MASTER);
   t.is(registers.function.notifyAddress, undefined);
-  t.deepEqual(space.mappings, []);
   t.is(registers.status, 0xff);
-  space.map(0xc200_4000, 0x1000, registers.function);
-  registers.setConfig(pci.PCI_BASE_ADDRESS_0, 4, 0xc200_0000);
-  registers.setConfig(pci.PCI_COMMAND, 2, pci.PCI_COMMAND_MEMORY);
+  space.add(0xc200_4000, 0x1000, registers.function);
+  moveTo(0xc200_0000);
+  registers.setConfig(pci.PCI_COMMAND, 2, pci.PCI_COMMAND_MEMORY | pci.PCI_COMMAND_MASTER);
   t.is(registers.function.notifyAddress, undefined);
-  registers.setConfig(pci.PCI_BASE_ADDRESS_0, 4, 0xc000_0000);
-  t.deepEqual(moves, [0xc100_3000, undefined, undefined, 0xc000_3000]);
+  moveTo(0xc000_0000);
+  t.deepEqual(moves.splice(0), [undefined, 0xc000_3000]);
+  for (const ram of [0, 0x10_0000, 0xbfff_8000]) {
+    moveTo(ram);
+    t.is(registers.function.notifyAddress, undefined);
+  }
+  moveTo(0xffff_8000);
+  t.is(registers.function.notifyAddress, 0xffff_b000);
+  moveTo(0xc000_0000);
   t.is(registers.status & 4, 4, 'its state outlived all that');
+});
+
+test('two BARs at one address: the second is decoded as soon as the first is gone', (t) => {
+  const bus = new MmioBus();
+  const space = new BarSpace(bus, 0xc000_0000, 0x1_0000_0000);
+  const moves: [number, number | undefined][] = [];
+  const places = [1, 2, 3].map((name) => {
+    const device = { read: () => name, write: () => undefined };
+    return space.add({ size: 0x1000, device, moved: (address) => moves.push([name, address]) });
+  });
+  for (const place of places) place.move(0xc000_0000);
+  t.deepEqual(moves.splice(0), [[1, 0xc000_0000]]);
+  places[0]!.move(0xc000_1000);
+  t.deepEqual(moves.splice(0), [
+    [1, 0xc000_1000],
+    [2, 0xc000_0000],
+  ]);
+  t.is(bus.read(0xc000_1000, 4), 1);
+  t.is(bus.read(0xc000_0000, 4), 2);
+  // They change places.
+  places[0]!.move(0xc000_0000);
+  places[1]!.move(0xc000_1000);
+  places[2]!.move(undefined);
+  t.deepEqual(moves.splice(0), [
+    [1, undefined],
+    [2, 0xc000_1000],
+    [1, 0xc000_0000],
+  ]);
+  t.is(bus.read(0xc000_0000, 4), 1);
+  places[0]!.move(undefined);
+  t.is(bus.read(0xc000_0000, 4), 0xffff_ffff);
+});
+
+test('a device that is no bus master any more is reset, and works again', (t) => {
+  const { device, driver, registers } = setUp();
+  driver.start();
+  registers.setConfig(pci.PCI_COMMAND, 2, pci.PCI_COMMAND_MEMORY);
+  t.is(device.resets, 1);
+  t.is(registers.status, 0);
+  registers.setConfig(pci.PCI_COMMAND, 2, pci.PCI_COMMAND_MEMORY | pci.PCI_COMMAND_MASTER);
+  driver.start();
+  t.is(registers.status & 0xf, 0xf);
+  t.is(device.resets, 1, 'a device that is not started has nothing to stop');
 });
 
 test('the BAR is reached through configuration space too', (t) => {

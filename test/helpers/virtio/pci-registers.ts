@@ -1,4 +1,6 @@
 import type { BusDevice } from '../../../devices/bus.ts';
+import { MmioBus } from '../../../devices/mmio-bus.ts';
+import { BarSpace } from '../../../devices/pci/bar-space.ts';
 import { PciBus } from '../../../devices/pci/bus.ts';
 import * as pci from '../../../devices/pci/constants.ts';
 import type { MsiSink } from '../../../devices/pci/msix.ts';
@@ -6,8 +8,8 @@ import type { VirtioCore } from '../../../devices/virtio/core.ts';
 import * as reg from '../../../devices/virtio/pci/layout.ts';
 import { VirtioPci } from '../../../devices/virtio/pci/transport.ts';
 import type { QueuePlace } from '../../../devices/virtio/queue.ts';
+import { MMIO_HOLE_END, MMIO_HOLE_START } from '../../../lib/memory/layout.ts';
 import type { DriverRegisters } from './driver.ts';
-import { TestMemorySpace } from './memory-space.ts';
 
 const BAR = 0xc000_0000;
 const MESSAGE_ADDRESS = 0xfee0_0000;
@@ -41,10 +43,10 @@ export class PciRegisters implements DriverRegisters {
 
   /** A bus of its own for a device. */
   static over(core: VirtioCore): OwnPciRegisters {
-    const space = new TestMemorySpace();
+    const space = new MmioBus();
     const bus = new PciBus();
     const messages = new TestMessages();
-    const pci = new VirtioPci(core, space, BAR, messages);
+    const pci = new VirtioPci(core, new BarSpace(space, MMIO_HOLE_START, MMIO_HOLE_END), BAR, messages);
     return new OwnPciRegisters(space, bus, pci, messages, bus.add(pci));
   }
 
@@ -242,12 +244,12 @@ export class PciRegisters implements DriverRegisters {
 
 /** With a bus of its own, whose messages can be seen. */
 export class OwnPciRegisters extends PciRegisters {
-  declare readonly space: TestMemorySpace;
+  declare readonly space: MmioBus;
   readonly bus: PciBus;
   readonly function: VirtioPci;
   readonly messages: TestMessages;
 
-  constructor(space: TestMemorySpace, bus: PciBus, pci: VirtioPci, messages: TestMessages, device: number) {
+  constructor(space: MmioBus, bus: PciBus, pci: VirtioPci, messages: TestMessages, device: number) {
     super(space, bus.ecam, device);
     this.bus = bus;
     this.function = pci;
