@@ -56,7 +56,10 @@ async function profilesOf(
   maybeBuiltIn: boolean,
 ): Promise<Partial<Profiles>> {
   const builtIn = maybeBuiltIn ? THREAD_KINDS.find((kind) => kind === name) : undefined;
-  if (builtIn !== undefined) return { [builtIn]: builtInProfiles()[builtIn] };
+  if (builtIn !== undefined) {
+    if (thread === undefined || thread === builtIn) return { [builtIn]: builtInProfiles()[builtIn] };
+    throw new UsageError(`${builtIn} is the profile of another thread`, { where: '--thread' });
+  }
   const profiles = await readAnyProfile(name, thread);
   if (thread === undefined) return profiles;
   const profile = profiles[thread];
