@@ -1,8 +1,9 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { buildGuest } from '../../fixtures/bare-metal/build.ts';
-import { buildProgram, requireCommand } from './lib/programs.ts';
+import { buildProgram } from './lib/programs.ts';
+import { microvm } from './lib/qemu.ts';
 import { machineFacts, table } from './lib/report.ts';
 import { median, quantile } from './lib/statistics.ts';
 
@@ -13,40 +14,11 @@ const AIM = 1;
 const { values } = parseArgs({ options: { rounds: { type: 'string', default: '30' } } });
 const rounds = Number(values.rounds);
 
-requireCommand('qemu-system-x86_64', 'qemu-system-x86');
 const launch = buildProgram('launch');
 const kernel = buildGuest('first-byte');
 
-/** QEMU's own advice for short starts (its documentation, "microvm", "Example"), with nothing that the guest does not use. */
-function qemu(cpu: string): string[] {
-  return [
-    'qemu-system-x86_64',
-    ...[
-      '-M',
-      'microvm,x-option-roms=off,pit=off,pic=off,rtc=off',
-      '-enable-kvm',
-      '-cpu',
-      cpu,
-      '-m',
-      '128',
-      '-smp',
-      '1',
-    ],
-    ...['-nodefaults', '-no-user-config', '-nographic', '-serial', 'stdio', '-no-reboot', '-kernel', kernel],
-  ];
-}
-
-/** QEMU 7.2 fails an assertion with `-cpu host` where KVM lists an MSR that it does not take (KVM-PVM does). */
-function workingCpu(): string {
-  for (const cpu of ['host', 'host,-arch-capabilities']) {
-    const [command, ...args] = qemu(cpu);
-    if (spawnSync(command!, args, { stdio: 'ignore', timeout: 20_000 }).status === 0) return cpu;
-  }
-  throw new Error('QEMU does not boot the guest on this host');
-}
-
 const COMMANDS: readonly (readonly [name: string, command: string[]])[] = [
-  ['QEMU microvm', qemu(workingCpu())],
+  ['QEMU microvm', microvm({ kernel })],
   ['mvm', [join(import.meta.dirname, '../../dist/mvm'), 'run', '--kernel', kernel, '--memory', '128M']],
   ['C (reference-vmm)', [buildProgram('reference-vmm'), kernel]],
 ];

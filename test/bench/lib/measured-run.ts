@@ -1,0 +1,64 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+
+/** What a guest printed, and what its VMM took meanwhile. */
+export interface MeasuredRun {
+  readonly output: string;
+  /** CPU time in milliseconds between the guest's lines `start` and `end`: of the vCPU's thread, and of all others of the VMM. */
+  readonly cpu: { readonly vcpu: number; readonly others: number };
+}
+
+/** Milliseconds of CPU that each thread of a process has had: the first number of `schedstat` are nanoseconds (proc_pid_schedstat(5)). */
+function threadTimes(pid: number): Map<string, number> {
+  const times = new Map<string, number>();
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
+    try {
+      const [nanoseconds] = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ');
+      times.set(thread, Number(nanoseconds) / 1e6);
+    } catch {
+      // It has just ended.
+    }
+  }
+  return times;
+}
+
+/** Threads that come meanwhile count from 0 on; the time of one that goes is lost. */
+function difference(before: Map<string, number>, after: Map<string, number>): Map<string, number> {
+  return new Map([...after].map(([thread, time]) => [thread, time - (before.get(thread) ?? 0)]));
+}
+
+/**
+ * Runs a VMM with a guest that prints the lines `settle`, `start` and `end`, pausing (busily, without I/O) behind each, and then its result.
+ *
+ * The vCPU's thread is the one that was busy between `settle` and `start`, when nothing else was to do.
+ * @throws Error with its output where it fails or takes longer than `timeout` milliseconds
+ */
+export async function measuredRun(command: readonly string[], timeout = 60_000): Promise<MeasuredRun> {
+  // Nothing of the caller's environment may cost one of them time: NODE_EXTRA_CA_CERTS, for one, makes Node read certificates.
+  const env = { PATH: process.env.PATH, HOME: process.env.HOME };
+  const child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'], env, timeout });
+  const samples = new Map<string, Map<string, number>>();
+  let output = '';
+  let errors = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    output += text;
+    for (const mark of ['settle', 'start', 'end']) {
+      if (!samples.has(mark) && new RegExp(`^${mark}\\r?$`, 'm').test(output))
+        samples.set(mark, threadTimes(child.pid!));
+    }
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    errors += text;
+  });
+  const [code] = (await once(child, 'close')) as [number | null];
+  const [settle, start, end] = ['settle', 'start', 'end'].map((mark) => samples.get(mark));
+  if (code !== 0 || settle === undefined || start === undefined || end === undefined) {
+    throw new Error(`${command.join(' ')} ended with ${code}:\n${output}${errors}`);
+  }
+  const [vcpu] = [...difference(settle, start)].sort(([, a], [, b]) => b - a)[0]!;
+  const times = difference(start, end);
+  let others = 0;
+  for (const [thread, time] of times) if (thread !== vcpu) others += time;
+  return { output, cpu: { vcpu: times.get(vcpu) ?? 0, others } };
+}
