@@ -40,8 +40,12 @@ export class Assembler {
     return this.#instructions.push({ code, jt, jf, k }) - 1;
   }
 
-  /** `ret #value` */
+  /** `ret #value`, or where the last one is. */
   return(value: number): Label {
+    return this.#returns.get(value) ?? this.#newReturn(value);
+  }
+
+  #newReturn(value: number): Label {
     const label = { fromEnd: this.#emit(BPF_RET | BPF_K, value), returns: value };
     this.#returns.set(value, label);
     return label;
@@ -87,7 +91,7 @@ export class Assembler {
     const { returns } = target;
     const nearest = returns === undefined ? target : this.#returns.get(returns)!;
     if (this.#distance(nearest) + spare <= MAX_OFFSET) return nearest;
-    if (returns !== undefined) return this.return(returns);
+    if (returns !== undefined) return this.#newReturn(returns);
     return { fromEnd: this.#emit(BPF_JMP | BPF_JA, this.#distance(target)) };
   }
 

@@ -47,10 +47,13 @@ export function compileProfile(profile: Profile, options: CompileOptions): Uint8
 export function compileListing(profile: Profile, { values, features }: CompileOptions): Listing {
   const program = new Assembler();
   const otherwise = program.return(returnValue(profile.defaultAction, profile));
-  const matched = program.return(returnValue(profile.filterAction, profile));
+  program.return(returnValue(profile.filterAction, profile));
   const calls = groupByCall(profile.rules.filter(({ when }) => when.length === 0 || when.some((f) => features.has(f))));
   const entries = calls.map(({ number, name, rules }) => {
-    const entry = rules.reduceRight((next, rule) => compileRule(program, rule, values, matched, next), otherwise);
+    const entry = rules.reduceRight((next, rule) => {
+      const matched = program.return(returnValue(rule.action ?? profile.filterAction, profile));
+      return compileRule(program, rule, values, matched, next);
+    }, otherwise);
     return { number, name, entry };
   });
   const search = compileSearch(program, entries, otherwise);
@@ -98,14 +101,17 @@ interface Call {
   readonly rules: Rule[];
 }
 
-/** In the order of their numbers. Where a call is matched whatever its arguments, its other rules say nothing. */
+/** In the order of their numbers. Behind a rule that matches whatever the arguments, others say nothing; nor do those before it that do the same. */
 function groupByCall(rules: readonly Rule[]): Call[] {
   const calls = new Map<number, Call>();
   for (const rule of rules) {
     const call = calls.get(rule.number);
     if (call === undefined) calls.set(rule.number, { number: rule.number, name: rule.name, rules: [rule] });
-    else if (rule.conditions.length === 0) call.rules.splice(0, Infinity, rule);
-    else if (call.rules[0]!.conditions.length > 0) call.rules.push(rule);
+    else if (call.rules.at(-1)!.conditions.length > 0) {
+      while (rule.conditions.length === 0 && call.rules.length > 0 && call.rules.at(-1)!.action === rule.action)
+        call.rules.pop();
+      call.rules.push(rule);
+    }
   }
   return [...calls.values()].sort((a, b) => a.number - b.number);
 }

@@ -52,7 +52,7 @@ export interface Condition {
   readonly mask: { readonly text: string; readonly low: number; readonly high: number } | undefined;
 }
 
-/** One way to make a system call: all conditions hold. */
+/** One way to make a system call: all conditions hold. Of several rules for one call, the first that matches counts. */
 export interface Rule {
   readonly name: string;
   /** The system call's number. */
@@ -60,6 +60,8 @@ export interface Rule {
   readonly conditions: readonly Condition[];
   /** The rule holds where the machine has one of these; empty: always. */
   readonly when: readonly Feature[];
+  /** What is done in place of the profile's `filterAction`. */
+  readonly action: Action | undefined;
 }
 
 export interface Profile {

@@ -63,7 +63,8 @@ class Resolver {
       const given = NUMBERED_ACTIONS.filter((kind) => action[kind] !== undefined);
       if (given.length !== 1) this.#report(path, 'must have one of "errno" and "trace"');
       const kind = given[0] ?? 'errno';
-      return { kind, number: action[kind] ?? 0 };
+      const number = action[kind] ?? 0;
+      return { kind, number: typeof number === 'string' ? this.#errno(number, [...path, kind]) : number };
     }
     const kind = PLAIN_ACTIONS.find((name) => name === action);
     if (kind !== undefined) return { kind };
@@ -91,7 +92,16 @@ class Resolver {
       }
       return feature as Feature;
     });
-    return { name: rule.syscall, number: number ?? -1, conditions, when };
+    const action = rule.action ? this.action(rule.action, [...path, 'action']) : undefined;
+    return { name: rule.syscall, number: number ?? -1, conditions, when, action };
+  }
+
+  #errno(name: string, path: JsonPath): number {
+    const number = profileConstants().get(name);
+    if (number !== undefined && /^E[A-Z0-9]+$/.test(name)) return number;
+    const errors = [...profileConstants().keys()].filter((known) => /^E[A-Z0-9]+$/.test(known));
+    this.#report(path, `unknown error ${JSON.stringify(name)}`, suggest(name, errors, 'give its number'));
+    return 0;
   }
 
   #condition({ index, type, op, val }: ConditionFile, path: JsonPath): Condition {

@@ -3,12 +3,13 @@ import { THREAD_KINDS } from './profile.ts';
 
 /**
  * The format of a profile: Firecracker's filter of one thread (its `docs/seccompiler.md`). mvm's additions: a value or a mask may be a text, a
- * constant's name (`"AF_UNIX"`), several joined by `|`, a hexadecimal number, or `$` and the name of a value that is known at start; and
- * `when` limits a rule to machines that have one of these parts. Names are resolved by `resolve.ts`.
+ * constant's name (`"AF_UNIX"`), several joined by `|`, a hexadecimal number, or `$` and the name of a value that is known at start;
+ * `when` limits a rule to machines that have one of these parts; and a rule may have an `action` of its own, whose `errno` may be a name.
+ * Names are resolved by `resolve.ts`.
  */
 const action = v.union([
   v.string(),
-  v.strictObject({ errno: v.optional(whole(0, 4095)), trace: v.optional(whole(0, 0xffff)) }),
+  v.strictObject({ errno: v.optional(v.union([v.string(), whole(0, 4095)])), trace: v.optional(whole(0, 0xffff)) }),
 ]);
 const operand = v.union([v.string(), v.number()]);
 const comment = v.nullish(v.string());
@@ -25,6 +26,7 @@ const rule = v.strictObject({
   syscall: v.string(),
   args: v.nullish(v.array(condition)),
   when: v.nullish(v.array(v.string())),
+  action: v.nullish(action),
   comment,
 });
 

@@ -26,7 +26,7 @@ function profileWith(rules: readonly Rule[], defaultAction: Action = { kind: 'tr
 }
 
 function rule(name: string, conditions: readonly Condition[] = []): Rule {
-  return { name, number: systemCallNumber(name)!, conditions, when: [] };
+  return { name, number: systemCallNumber(name)!, conditions, when: [], action: undefined };
 }
 
 function equals(index: number, type: 'dword' | 'qword', value: bigint): Condition {
@@ -68,7 +68,7 @@ test('a filter answers as its profile reads', (t) => {
         lengths.push(program.length / SOCK_FILTER_SIZE);
         for (const call of calls) {
           const action = judge(profile, START, parts, call);
-          const outcome = action === profile.filterAction ? 'matched' : 'default';
+          const outcome = action === profile.defaultAction ? 'default' : 'matched';
           kinds.set(outcome, (kinds.get(outcome) ?? 0) + 1);
           if (interpret(program, call).value !== returned(action, profile)) {
             throw new Error(
@@ -169,6 +169,22 @@ test('several rules for one call are alternatives, and one without conditions is
     t.true(answer(all, 9n, 9n));
     t.is(all.length, compileProfile(profileWith([rule('read')]), NOTHING).length);
   }
+});
+
+test('of several rules for one call with actions of their own, the first that matches counts', (t) => {
+  const denied: Action = { kind: 'errno', number: 13 };
+  const open = (flags: bigint, action?: Action): Rule => ({ ...rule('openat', [equals(2, 'dword', flags)]), action });
+  const profile = profileWith([
+    open(1n),
+    open(0n, denied),
+    open(0n),
+    { ...rule('openat'), action: { kind: 'log' } },
+    open(2n),
+  ]);
+  const answers = [0n, 1n, 2n].map(
+    (flags) => interpret(compileProfile(profile, NOTHING), callOf(systemCallNumber('openat')!, [0n, 0n, flags])).value,
+  );
+  t.deepEqual(answers, [SECCOMP_RET_ERRNO + 13, SECCOMP_RET_ALLOW, 0x7ffc_0000]);
 });
 
 test('a rule with `when` is compiled where the machine has one of its parts', (t) => {

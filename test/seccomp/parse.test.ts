@@ -30,11 +30,12 @@ test('a profile in Firecracker’s format is read', async (t) => {
     defaultAction: { kind: 'trap' },
     filterAction: { kind: 'allow' },
     rules: [
-      { name: 'read', number: 0, conditions: [], when: [] },
+      { name: 'read', number: 0, conditions: [], when: [], action: undefined },
       {
         name: 'ioctl',
         number: 16,
         when: [],
+        action: undefined,
         conditions: [
           { index: 1, type: 'dword', op: 'eq', value: { text: '21505', low: 21505, high: 0 }, mask: undefined },
         ],
@@ -43,6 +44,7 @@ test('a profile in Firecracker’s format is read', async (t) => {
         name: 'mmap',
         number: 9,
         when: [],
+        action: undefined,
         conditions: [
           {
             index: 2,
@@ -83,6 +85,24 @@ test('every action is read', async (t) => {
     const text = `{"default_action": "trap", "filter_action": ${json}, "filter": []}`;
     t.deepEqual((await parseProfile(text, 'p.json', 'main')).filterAction, action);
   }
+});
+
+test('a rule may have an action of its own', async (t) => {
+  const text = withRules(
+    '{"syscall": "openat", "action": {"errno": "EACCES"}}',
+    '{"syscall": "open", "action": "log"}',
+  );
+  const { rules } = await parseProfile(text, 'p.json', 'main');
+  t.deepEqual(
+    rules.map(({ action }) => action),
+    [{ kind: 'errno', number: 13 }, { kind: 'log' }],
+  );
+  await refuses(t, withRules('{"syscall": "openat", "action": {"errno": "EACESS"}}'), [
+    'p.json:4:43: /filter/0/action/errno: unknown error "EACESS"; did you mean "EACCES"?',
+  ]);
+  await refuses(t, withRules('{"syscall": "openat", "action": {"errno": "AF_UNIX"}}'), [
+    'p.json:4:43: /filter/0/action/errno: unknown error "AF_UNIX"; give its number',
+  ]);
 });
 
 test('unknown names are refused with their place, and the nearest that exists', async (t) => {

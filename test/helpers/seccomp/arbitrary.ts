@@ -54,20 +54,21 @@ const condition: fc.Arbitrary<Condition> = fc
     );
   });
 
-const rule = (calls: readonly (readonly [string, number])[]): fc.Arbitrary<Rule> =>
-  fc
-    .record({
-      call: fc.constantFrom(...calls),
-      conditions: fc.array(condition, { maxLength: 3 }),
-      when: fc.oneof({ weight: 4, arbitrary: fc.constant([]) }, fc.subarray([...FEATURES], { maxLength: 2 })),
-    })
-    .map(({ call: [name, number], conditions, when }) => ({ name, number, conditions, when }));
-
 /** 4000 is what the guard of caller.c answers. */
 const action: fc.Arbitrary<Action> = fc.oneof(
   fc.constantFrom<Action>({ kind: 'allow' }, { kind: 'log' }, { kind: 'trap' }, { kind: 'kill_process' }),
   fc.record({ kind: fc.constant('errno' as const), number: fc.integer({ min: 0, max: 3999 }) }),
 );
+
+const rule = (calls: readonly (readonly [string, number])[]): fc.Arbitrary<Rule> =>
+  fc
+    .record({
+      call: fc.constantFrom(...calls),
+      conditions: fc.array(condition, { maxLength: 3 }),
+      action: fc.option(action, { nil: undefined, freq: 4 }),
+      when: fc.oneof({ weight: 4, arbitrary: fc.constant([]) }, fc.subarray([...FEATURES], { maxLength: 2 })),
+    })
+    .map(({ call: [name, number], ...rest }) => ({ name, number, ...rest }));
 
 /** Profiles with few calls and many rules for each, and with many calls. */
 export const profiles: fc.Arbitrary<Profile> = fc.record({

@@ -14,13 +14,13 @@ export function judge(
       ? profile.defaultAction
       : { kind: 'kill_process' };
   }
-  const isMatched = profile.rules.some(
+  const match = profile.rules.find(
     (rule) =>
       rule.number === number &&
       (rule.when.length === 0 || rule.when.some((part) => features.has(part))) &&
       rule.conditions.every((condition) => holds(condition, values, args)),
   );
-  return isMatched ? profile.filterAction : profile.defaultAction;
+  return match === undefined ? profile.defaultAction : (match.action ?? profile.filterAction);
 }
 
 function holds(
