@@ -9,6 +9,7 @@ import { guestCmdline, prepareGuest } from '../../fixtures/prepare.ts';
 import type { Transport } from '../../lib/config/types.ts';
 import { ExitCode } from '../../lib/errors.ts';
 import { MIB } from '../../lib/memory/layout.ts';
+import { adler32, printedLines } from '../helpers/guest-text.ts';
 import { EXECUTABLE, Mvm, type MvmResult, runMvm } from '../helpers/mvm.ts';
 
 // Virtio devices as Linux's drivers use them, configured by Firecracker's keys.
@@ -18,25 +19,6 @@ const TRANSPORTS: readonly Transport[] = ['mmio', 'pci'];
 const guest = await prepareGuest();
 const folder = mkdtempSync(join(tmpdir(), 'mvm-virtio-'));
 test.after.always(() => rmSync(folder, { recursive: true }));
-
-/** RFC 1950, section 8.2. */
-function adler32(data: Uint8Array): number {
-  let a = 1;
-  let b = 0;
-  for (const byte of data) {
-    a = (a + byte) % 65521;
-    b = (b + a) % 65521;
-  }
-  return b * 0x1_0000 + a;
-}
-
-/** Lines of 64 bytes as the guest's init writes them. */
-function lines(kib: number): Buffer {
-  const text = Array.from({ length: (kib * 1024) / 64 }, (_, line) => {
-    return `${String(line).padStart(8, '0')} ${String.fromCharCode(97 + (line % 26)).repeat(54)}\n`;
-  });
-  return Buffer.from(text.join(''));
-}
 
 /** An image with an empty ext4. */
 function ext4Image(name: string): string {
@@ -116,8 +98,8 @@ for (const transport of TRANSPORTS) {
       t.is(code, ExitCode.Ok, stderr);
       t.is(stderr, '');
       for (const [mount, data] of [
-        ['sync', lines(256)],
-        ['async', lines(192)],
+        ['sync', printedLines(256)],
+        ['async', printedLines(192)],
       ] as const) {
         t.regex(stdout, new RegExp(`^/${mount}/data: ${data.length} bytes, Adler-32 ${adler32(data)}\r?$`, 'm'));
         t.deepEqual(fileIn(images[mount === 'sync' ? 'Sync' : 'Async'], 'data'), data);
@@ -129,7 +111,7 @@ for (const transport of TRANSPORTS) {
 test.serial('two drives, one of them read-only, and random bytes', async (t) => {
   const first = ext4Image('first.img');
   const second = join(folder, 'second.img');
-  const content = lines(64);
+  const content = printedLines(64);
   writeFileSync(second, content);
   const { code, stdout, stderr } = await boot(
     [
