@@ -20,8 +20,8 @@ export function threadOfNumber(number: number): ThreadKind | undefined {
 /** Values that are known only once the machine stands; profiles name them with `$` before. Unsigned, of 32 or 64 bits. */
 export const START_VALUES: Readonly<Record<ThreadKind, readonly string[]>> = {
   vcpu: ['vcpu_fd', 'state_address', 'wake_fd', 'one_address'],
-  main: ['pid', 'kick_signal'],
-  runtime: ['pid'],
+  main: ['pid', 'kick_signal', 'terminal_fd', 'termios_address'],
+  runtime: ['pid', 'terminal_fd', 'termios_address'],
 };
 
 /** Parts of a machine that rules can be limited to. */

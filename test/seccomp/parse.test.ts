@@ -130,7 +130,7 @@ test('unknown names are refused with their place, and the nearest that exists', 
   );
   // Of another thread.
   await refuses(t, withArgument('{"index": 1, "type": "dword", "op": "eq", "val": "$vcpu_fd"}'), [
-    'p.json:4:80: /filter/0/args/0/val: unknown value "$vcpu_fd"; known are $pid, $kick_signal',
+    'p.json:4:80: /filter/0/args/0/val: unknown value "$vcpu_fd"; known are $pid, $kick_signal, $terminal_fd, $termios_address',
   ]);
 });
 
