@@ -10,7 +10,6 @@ export const BUILT_SECTIONS: Readonly<Record<SectionName, boolean>> = {
   'boot-source': true,
   'machine-config': true,
   serial: true,
-  console: true,
   logger: true,
   'cpu-config': false,
   drives: true,

@@ -22,10 +22,9 @@ import { InstructionCompleter } from '../vcpu/completion.ts';
 import { installKickSignal } from '../vcpu/kick-signal.ts';
 import { VcpuRunner } from '../vcpu/runner.ts';
 import { VcpuThread } from '../vcpu/thread.ts';
-import type { Consoles } from './consoles.ts';
 import type { Ending } from './ending.ts';
 import { guestImage } from './guest-image.ts';
-import { addIsaDevices, type IsaDevices } from './isa-devices.ts';
+import { addIsaDevices, type IsaDevices, type SerialEnds } from './isa-devices.ts';
 import { createVcpus } from './vcpus.ts';
 import type { VirtioDevices } from './virtio-devices.ts';
 
@@ -47,7 +46,6 @@ export class Machine {
   readonly #config: VmConfig;
   readonly #log: Log;
   readonly #loop: EventLoop;
-  readonly #consoles: Pick<Consoles, 'virtio'>;
   readonly #kvm: Kvm;
   readonly #vm: Vm;
   /** What is still to be done, with the loop running, between the guest's end and the loop's. */
@@ -61,14 +59,13 @@ export class Machine {
   /**
    * Makes the machine's memory, interrupt controllers and devices; `load` follows.
    *
-   * @param consoles the host's ends of the guest's consoles
+   * @param serialEnds the host's end of the serial port; undefined: the guest has none
    * @throws MvmError where the host does not allow it
    */
-  constructor(config: VmConfig, log: Log, loop: EventLoop, consoles: Pick<Consoles, 'serial' | 'virtio'>) {
+  constructor(config: VmConfig, log: Log, loop: EventLoop, serialEnds: SerialEnds | undefined) {
     this.#config = config;
     this.#log = log;
     this.#loop = loop;
-    this.#consoles = consoles;
     this.#kvm = new Kvm();
     this.#vm = this.#kvm.createVm();
     this.memory = new HostMemory(config.machine.memorySize, config.machine.hugePages);
@@ -90,7 +87,7 @@ export class Machine {
       this.ports,
       this.#vm,
       loop.arena,
-      consoles.serial,
+      serialEnds,
       (ending) => this.end(ending),
       () => this.#panicked(),
     );
@@ -131,7 +128,6 @@ export class Machine {
       mmio,
       ports,
       log: this.#log,
-      console: this.#consoles.virtio,
     });
   }
 
@@ -240,7 +236,8 @@ export class Machine {
   }
 }
 
-function hasVirtioDevices({ console, drives, networkInterfaces, vsock, entropy, balloon }: VmConfig): boolean {
-  const isAny = [vsock, entropy, balloon].some((one) => one !== undefined);
-  return console.kind !== 'none' || drives.length > 0 || networkInterfaces.length > 0 || isAny;
+function hasVirtioDevices({ drives, networkInterfaces, vsock, entropy, balloon }: VmConfig): boolean {
+  return (
+    drives.length > 0 || networkInterfaces.length > 0 || [vsock, entropy, balloon].some((one) => one !== undefined)
+  );
 }

@@ -24,11 +24,9 @@ export class Mvm {
   #stderr = '';
   #onOutput = () => {};
 
-  /** @param prefix a command that runs it, such as `unshare` */
-  constructor(args: readonly string[], prefix: readonly string[] = []) {
+  constructor(args: readonly string[]) {
     if (!existsSync(EXECUTABLE)) throw new Error('dist/mvm is not there: npm run build');
-    const [command, ...rest] = [...prefix, EXECUTABLE, ...args] as [string, ...string[]];
-    this.process = spawn(command, rest);
+    this.process = spawn(EXECUTABLE, args);
     this.process.stdout.setEncoding('latin1').on('data', (text: string) => {
       this.#stdout += text;
       this.#onOutput();
