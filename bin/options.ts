@@ -77,6 +77,14 @@ export const VM_OPTIONS = {
     choices: ['stdio', 'none'],
     describe: 'Where the serial port leads; stdio is the default (/serial)',
   },
+  console: {
+    type: 'string',
+    value: 'virtio|serial|FILE',
+    choices: ['virtio', 'serial'],
+    describe:
+      "What the terminal is the guest's: virtio is a virtio console (hvc0), many times faster than serial, the serial port " +
+      '(ttyS0), which is the default; FILE takes the output of a virtio console (/console)',
+  },
   net: {
     type: 'string',
     multiple: true,

@@ -10,6 +10,7 @@ export const BUILT_SECTIONS: Readonly<Record<SectionName, boolean>> = {
   'boot-source': true,
   'machine-config': true,
   serial: true,
+  console: true,
   logger: true,
   'cpu-config': false,
   drives: true,

@@ -13,7 +13,8 @@ export function crossCheck(config: FileConfig): PathProblem[] {
   const report: Report = (path, message, hint) =>
     problems.push(hint === undefined ? { path, message } : { path, message, hint });
   checkMachine(config, report);
-  checkSerial(config, report);
+  checkConsole('serial', config.serial?.mode, 'serial_out_path', config.serial?.serial_out_path, report);
+  checkConsole('console', config.console?.mode, 'console_out_path', config.console?.console_out_path, report);
   checkDrives(config, report);
   checkNetwork(config, report);
   checkMemoryDevices(config, report);
@@ -32,12 +33,17 @@ function checkMachine({ 'machine-config': machine }: FileConfig, report: Report)
   }
 }
 
-function checkSerial({ serial }: FileConfig, report: Report): void {
-  if (!serial?.mode) return;
-  const hasPath = serial.serial_out_path !== undefined && serial.serial_out_path !== null;
-  if (serial.mode === 'file' && !hasPath) report(['serial', 'mode'], 'mode "file" needs serial_out_path');
-  if (serial.mode !== 'file' && hasPath) {
-    report(['serial', 'mode'], `mode "${serial.mode}" has no use for serial_out_path`, 'leave one of them out');
+function checkConsole(
+  section: string,
+  mode: string | null | undefined,
+  key: string,
+  path: string | null | undefined,
+  report: Report,
+): void {
+  if (!mode) return;
+  if (mode === 'file' && !isGiven(path)) report([section, 'mode'], `mode "file" needs ${key}`);
+  if (mode !== 'file' && isGiven(path)) {
+    report([section, 'mode'], `mode "${mode}" has no use for ${key}`, 'leave one of them out');
   }
 }
 

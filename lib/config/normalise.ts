@@ -4,6 +4,7 @@ import { parseCpuTemplate } from './cpu-template.ts';
 import type { FileConfig } from './schema.ts';
 import type { CpuTemplateFile } from './schema-cpu.ts';
 import {
+  type ConsoleConfig,
   DEFAULT_CMDLINE,
   DEFAULT_MEMORY_SIZE,
   DEFAULT_TRANSPORT,
@@ -15,8 +16,8 @@ import {
   type NetworkLink,
   type PmemConfig,
   type RateLimiterConfig,
-  type SerialConfig,
   type TokenBucketConfig,
+  VIRTIO_CONSOLE_CMDLINE,
   type VmConfig,
 } from './types.ts';
 
@@ -36,6 +37,7 @@ export interface NormaliseOptions {
 export function normaliseConfig(file: FileConfig, baseDirectory: string, options: NormaliseOptions = {}): VmConfig {
   const absolute = (path: string) => resolve(baseDirectory, path);
   const boot = file['boot-source'];
+  const console = virtioConsoleOf(file.console, absolute);
   const cpu = typeof file['cpu-config'] === 'string' ? options.cpuTemplate : file['cpu-config'];
   const { balloon, metrics, vsock, entropy } = file;
   const mmds = file['mmds-config'];
@@ -45,10 +47,11 @@ export function normaliseConfig(file: FileConfig, baseDirectory: string, options
     boot: {
       kernelPath: absolute(boot.kernel_image_path),
       initrdPath: boot.initrd_path ? absolute(boot.initrd_path) : undefined,
-      cmdline: boot.boot_args ?? DEFAULT_CMDLINE,
+      cmdline: boot.boot_args ?? (console.kind === 'none' ? DEFAULT_CMDLINE : VIRTIO_CONSOLE_CMDLINE),
     },
     machine: machineOf(file['machine-config']),
     serial: serialOf(file.serial, absolute),
+    console,
     logger: loggerOf(file.logger, absolute),
     cpu: cpu ? parseCpuTemplate(cpu) : undefined,
     metrics: metrics ? { path: absolute(metrics.metrics_path) } : undefined,
@@ -101,11 +104,25 @@ function machineOf(machine: FileConfig['machine-config']): MachineConfig {
   };
 }
 
-function serialOf(serial: FileConfig['serial'], absolute: Absolute): SerialConfig {
-  const rateLimiter = serial?.rate_limiter ? tokenBucketOf(serial.rate_limiter) : undefined;
-  if (serial?.mode === 'none') return { kind: 'none' };
-  if (serial?.serial_out_path) return { kind: 'file', path: absolute(serial.serial_out_path), rateLimiter };
-  return { kind: 'stdio', rateLimiter };
+function serialOf(serial: FileConfig['serial'], absolute: Absolute): ConsoleConfig {
+  return consoleOf(serial?.mode, serial?.serial_out_path, serial?.rate_limiter, absolute);
+}
+
+/** There is one only where the section is. */
+function virtioConsoleOf(console: FileConfig['console'], absolute: Absolute): ConsoleConfig {
+  if (!console) return { kind: 'none' };
+  return consoleOf(console.mode, console.console_out_path, console.rate_limiter, absolute);
+}
+
+function consoleOf(
+  mode: NonNullable<FileConfig['serial']>['mode'],
+  path: string | null | undefined,
+  limiter: TokenBucketFile | null | undefined,
+  absolute: Absolute,
+): ConsoleConfig {
+  const rateLimiter = limiter ? tokenBucketOf(limiter) : undefined;
+  if (mode === 'none') return { kind: 'none' };
+  return path ? { kind: 'file', path: absolute(path), rateLimiter } : { kind: 'stdio', rateLimiter };
 }
 
 function loggerOf(logger: FileConfig['logger'], absolute: Absolute): LoggerConfig {

@@ -20,6 +20,7 @@ export interface Overrides {
   readonly transport?: string | undefined;
   readonly 'enable-pci'?: boolean | undefined;
   readonly serial?: string | undefined;
+  readonly console?: string | undefined;
   readonly net?: readonly string[] | undefined;
   readonly 'log-path'?: string | undefined;
   readonly 'log-level'?: string | undefined;
@@ -68,16 +69,10 @@ const CONVERSIONS: { readonly [K in OverrideName]: Convert<NonNullable<Overrides
   'track-dirty-pages': as('machine-config', 'track_dirty_pages'),
   transport: as('machine-config', 'transport'),
   'enable-pci': (value) => [{ path: ['machine-config', 'transport'], value: transportOf(value) }],
-  serial: (value, cwd) =>
-    value === 'stdio' || value === 'none'
-      ? [
-          { path: ['serial', 'mode'], value },
-          { path: ['serial', 'serial_out_path'], value: null },
-        ]
-      : [
-          { path: ['serial', 'mode'], value: 'file' },
-          { path: ['serial', 'serial_out_path'], value: value === '' ? '' : resolve(cwd, value) },
-        ],
+  serial: (value, cwd) => consoleEnd('serial', 'serial_out_path', value, cwd),
+  // `virtio`: at the terminal. `serial`: there is none.
+  console: (value, cwd) =>
+    consoleEnd('console', 'console_out_path', value === 'virtio' ? 'stdio' : value === 'serial' ? 'none' : value, cwd),
   net: (values, cwd) => [
     { path: ['network-interfaces'], value: values.map((text, index) => networkInterface(text, index, cwd)) },
   ],
@@ -91,6 +86,16 @@ const CONVERSIONS: { readonly [K in OverrideName]: Convert<NonNullable<Overrides
 
 function transportOf(isPci: boolean): Transport {
   return isPci ? 'pci' : 'mmio';
+}
+
+/** @param value `stdio`, `none` or a path */
+function consoleEnd(section: string, pathKey: string, value: string, cwd: string): readonly Assignment[] {
+  const isMode = value === 'stdio' || value === 'none';
+  const path = isMode ? null : value === '' ? '' : resolve(cwd, value);
+  return [
+    { path: [section, 'mode'], value: isMode ? value : 'file' },
+    { path: [section, pathKey], value: path },
+  ];
 }
 
 function memoryMib(text: string): number {

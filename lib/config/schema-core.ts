@@ -113,6 +113,29 @@ const logger = v.strictObject({
   ),
 });
 
+const consoleMode = (pathKey: string) =>
+  v.nullish(
+    oneOf(['stdio', 'file', 'none'], {
+      title: 'Mode',
+      description: `mvm’s addition: the terminal (standard input and output), ${pathKey}, or nowhere. Left out: file with ${pathKey}, else stdio.`,
+    }),
+  );
+const consoleLimiter = v.nullish(
+  v.pipe(tokenBucket, v.title('Rate limiter'), v.description('What exceeds it is dropped and counted.')),
+);
+
+const virtioConsole = v.strictObject({
+  console_out_path: v.nullish(
+    path({
+      title: 'Output file',
+      description: 'A file or named pipe for what the guest writes to hvc0.',
+      examples: ['console.log'],
+    }),
+  ),
+  rate_limiter: consoleLimiter,
+  mode: consoleMode('console_out_path'),
+});
+
 const serial = v.strictObject({
   serial_out_path: v.nullish(
     path({
@@ -121,16 +144,8 @@ const serial = v.strictObject({
       examples: ['console.log'],
     }),
   ),
-  rate_limiter: v.nullish(
-    v.pipe(tokenBucket, v.title('Rate limiter'), v.description('What exceeds it is dropped and counted.')),
-  ),
-  mode: v.nullish(
-    oneOf(['stdio', 'file', 'none'], {
-      title: 'Mode',
-      description:
-        'mvm’s addition: the terminal (standard input and output), serial_out_path, or nowhere. Left out: file with serial_out_path, else stdio.',
-    }),
-  ),
+  rate_limiter: consoleLimiter,
+  mode: consoleMode('serial_out_path'),
 });
 
 /** Sections by their names in the file. */
@@ -138,6 +153,15 @@ export const coreEntries = {
   'boot-source': v.pipe(bootSource, v.title('Boot source'), v.description('What the guest boots.')),
   'machine-config': v.nullish(v.pipe(machineConfig, v.title('Machine'), v.description('CPUs and memory.'))),
   serial: v.nullish(v.pipe(serial, v.title('Serial port'), v.description('Where the first serial port leads.'))),
+  console: v.nullish(
+    v.pipe(
+      virtioConsole,
+      v.title('virtio console'),
+      v.description(
+        'mvm’s addition: a virtio console, hvc0, faster than the serial port. What is typed then goes to it.',
+      ),
+    ),
+  ),
   logger: v.nullish(v.pipe(logger, v.title('Log'), v.description('mvm’s own log; it never goes to standard output.'))),
 };
 

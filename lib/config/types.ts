@@ -47,8 +47,8 @@ export interface RateLimiterConfig {
   readonly ops: TokenBucketConfig | undefined;
 }
 
-/** Where the guest's serial output goes. `stdio`: our standard output, and the guest reads our standard input. */
-export type SerialConfig =
+/** Where the output of a console goes. `stdio`: our standard output, and the guest reads our standard input. */
+export type ConsoleConfig =
   | { readonly kind: 'stdio'; readonly rateLimiter: TokenBucketConfig | undefined }
   | { readonly kind: 'file'; readonly path: string; readonly rateLimiter: TokenBucketConfig | undefined }
   | { readonly kind: 'none' };
@@ -190,7 +190,9 @@ export interface VmConfig {
   readonly id: string;
   readonly boot: BootConfig;
   readonly machine: MachineConfig;
-  readonly serial: SerialConfig;
+  readonly serial: ConsoleConfig;
+  /** A virtio console, hvc0. Where both are `stdio`, what is typed goes to this one. */
+  readonly console: ConsoleConfig;
   readonly logger: LoggerConfig;
   readonly cpu: CpuConfig | undefined;
   readonly metrics: MetricsConfig | undefined;
@@ -206,6 +208,8 @@ export interface VmConfig {
 
 /** The kernel command line where the user gives none: the first serial port as console, and short ways to end. */
 export const DEFAULT_CMDLINE = 'console=ttyS0 reboot=k panic=1 i8042.noaux i8042.nomux i8042.dumbkbd';
+/** The same where there is a virtio console. */
+export const VIRTIO_CONSOLE_CMDLINE = DEFAULT_CMDLINE.replace('ttyS0', 'hvc0');
 
 /** Firecracker's default, too. */
 export const DEFAULT_TRANSPORT: Transport = 'mmio';

@@ -82,6 +82,11 @@ export class ConsoleInput implements InputSource {
     this.#onReadable = listener;
   }
 
+  /** Puts a byte behind what was typed so far, where there is room. */
+  insert(byte: number): void {
+    this.#ring.push(byte);
+  }
+
   /** Looks again whether the terminal is ours, after a SIGCONT. */
   recheck(): void {
     if (this.#parked && this.#terminal?.mayRead()) this.#unpark();

@@ -79,6 +79,11 @@ export class HostConsole {
     return this.#terminal?.raw ?? false;
   }
 
+  /** Whether the user types at a terminal. */
+  get isTerminal(): boolean {
+    return this.#terminal !== undefined;
+  }
+
   /** Size of the user's terminal, where there is one and it knows it. */
   get size(): TerminalSize | undefined {
     return this.#terminal?.size;

@@ -22,9 +22,10 @@ import { InstructionCompleter } from '../vcpu/completion.ts';
 import { installKickSignal } from '../vcpu/kick-signal.ts';
 import { VcpuRunner } from '../vcpu/runner.ts';
 import { VcpuThread } from '../vcpu/thread.ts';
+import type { Consoles } from './consoles.ts';
 import type { Ending } from './ending.ts';
 import { guestImage } from './guest-image.ts';
-import { addIsaDevices, type IsaDevices, type SerialEnds } from './isa-devices.ts';
+import { addIsaDevices, type IsaDevices } from './isa-devices.ts';
 import { createVcpus } from './vcpus.ts';
 import type { VirtioDevices } from './virtio-devices.ts';
 
@@ -46,6 +47,7 @@ export class Machine {
   readonly #config: VmConfig;
   readonly #log: Log;
   readonly #loop: EventLoop;
+  readonly #consoles: Pick<Consoles, 'virtio'>;
   readonly #kvm: Kvm;
   readonly #vm: Vm;
   /** What is still to be done, with the loop running, between the guest's end and the loop's. */
@@ -59,13 +61,14 @@ export class Machine {
   /**
    * Makes the machine's memory, interrupt controllers and devices; `load` follows.
    *
-   * @param serialEnds the host's end of the serial port; undefined: the guest has none
+   * @param consoles the host's ends of the guest's consoles
    * @throws MvmError where the host does not allow it
    */
-  constructor(config: VmConfig, log: Log, loop: EventLoop, serialEnds: SerialEnds | undefined) {
+  constructor(config: VmConfig, log: Log, loop: EventLoop, consoles: Pick<Consoles, 'serial' | 'virtio'>) {
     this.#config = config;
     this.#log = log;
     this.#loop = loop;
+    this.#consoles = consoles;
     this.#kvm = new Kvm();
     this.#vm = this.#kvm.createVm();
     this.memory = new HostMemory(config.machine.memorySize, config.machine.hugePages);
@@ -87,7 +90,7 @@ export class Machine {
       this.ports,
       this.#vm,
       loop.arena,
-      serialEnds,
+      consoles.serial,
       (ending) => this.end(ending),
       () => this.#panicked(),
     );
@@ -128,6 +131,7 @@ export class Machine {
       mmio,
       ports,
       log: this.#log,
+      console: this.#consoles.virtio,
     });
   }
 
@@ -236,8 +240,7 @@ export class Machine {
   }
 }
 
-function hasVirtioDevices({ drives, networkInterfaces, vsock, entropy, balloon }: VmConfig): boolean {
-  return (
-    drives.length > 0 || networkInterfaces.length > 0 || [vsock, entropy, balloon].some((one) => one !== undefined)
-  );
+function hasVirtioDevices({ console, drives, networkInterfaces, vsock, entropy, balloon }: VmConfig): boolean {
+  const isAny = [vsock, entropy, balloon].some((one) => one !== undefined);
+  return console.kind !== 'none' || drives.length > 0 || networkInterfaces.length > 0 || isAny;
 }

@@ -6,6 +6,7 @@ import { DriveFactory } from '../block/create.ts';
 import { inGuestOrder } from '../block/root.ts';
 import type { VirtioPlaces } from '../boot/devices.ts';
 import type { Transport, VmConfig } from '../config/types.ts';
+import { createVirtioConsole, type VirtioConsoleEnds } from '../console/create.ts';
 import { createEntropy } from '../entropy/create.ts';
 import type { Vm } from '../kvm/vm.ts';
 import type { Log } from '../log.ts';
@@ -23,6 +24,8 @@ export interface VirtioDevicesHost {
   readonly mmio: MmioBus;
   readonly ports: PortBus;
   readonly log: Log;
+  /** The host's end of the virtio console, where there is to be one. */
+  readonly console: VirtioConsoleEnds | undefined;
 }
 
 /** The virtio devices of a configuration, on the transport that it names. */
@@ -39,7 +42,7 @@ export class VirtioDevices {
 
   private constructor(
     config: VmConfig,
-    { vm, loop, memory, mmio, ports, log }: VirtioDevicesHost,
+    { vm, loop, memory, mmio, ports, log, console }: VirtioDevicesHost,
     createTransport: TransportFactory,
   ) {
     const faults = log.child('virtio');
@@ -52,6 +55,8 @@ export class VirtioDevices {
     );
     this.#transport = createTransport(guest);
     this.#closers.push(() => this.#transport.close());
+    // First, so that the guest shows what it makes of the others.
+    if (console !== undefined) this.#attach(createVirtioConsole(console));
     for (const { device, close } of drives) this.#attach(device, close);
     for (const [index, networkInterface] of config.networkInterfaces.entries()) {
       const where = `/network-interfaces/${index}`;

@@ -69,6 +69,11 @@ const BAD: readonly (readonly [name: string, json: string, expected: readonly st
     ['mode "none" has no use for serial_out_path'],
   ],
   [
+    'a virtio console with two ends',
+    `{${KERNEL}, "console": {"mode": "stdio", "console_out_path": "x"}}`,
+    ['/console/mode: mode "stdio" has no use for console_out_path; leave one of them out'],
+  ],
+  [
     'a drive of no kind',
     `{${KERNEL}, "drives": [{"drive_id": "a", "is_root_device": false}]}`,
     ['/drives/0: needs path_on_host or socket'],

@@ -24,6 +24,7 @@ test('a minimal file gets the defaults, and paths that begin at the file', async
       transport: 'mmio',
     },
     serial: { kind: 'stdio', rateLimiter: undefined },
+    console: { kind: 'none' },
     logger: {
       path: undefined,
       level: 'Warning',
@@ -65,6 +66,7 @@ test('every key of Firecracker reaches the machine, in its units', async (t) => 
       transport: 'pci',
     },
     serial: { kind: 'file', path: join(fixtures, 'console.log'), rateLimiter: bucket(65536, 1000, 131072) },
+    console: { kind: 'file', path: join(fixtures, 'hvc0.log'), rateLimiter: bucket(1000, 100) },
     logger: {
       path: join(fixtures, 'mvm.log'),
       level: 'Warning',
@@ -209,7 +211,7 @@ test('all problems come, in the order of the text, each with its place', async (
     '12:14: /drives/0/is_root_device: is missing',
     '12:28: /drives/0/drive_id: must be 1 to 64 letters, digits and "_", not "a b"',
     '13:3: /vcpu_count: unknown key; it belongs in "machine-config"',
-    '14:3: /nonsense-nonsense: unknown key; known keys are boot-source, machine-config, serial, logger, cpu-config, drives, network-interfaces, vsock, entropy, balloon, metrics, mmds-config, pmem, memory-hotplug',
+    '14:3: /nonsense-nonsense: unknown key; known keys are boot-source, machine-config, serial, console, logger, cpu-config, drives, network-interfaces, vsock, entropy, balloon, metrics, mmds-config, pmem, memory-hotplug',
   ]);
 });
 
@@ -302,6 +304,21 @@ test('the transport: a key, an option, and Firecracker’s option for it', async
     '--no-enable-pci: contradicts --transport pci; leave one of them out',
   ]);
   t.deepEqual(await lines({ transport: 'isa' }), ['--transport: must be "mmio" or "pci", not "isa"']);
+});
+
+test('--console: a virtio console at the terminal or in a file, or none', async (t) => {
+  const file = join(temporaryDirectory(t), 'vm.json');
+  writeFileSync(file, `{${KERNEL}, "console": {"console_out_path": "x", "mode": "file"}}`);
+  const load = (overrides: Overrides) => loadConfig({ file, overrides, cwd: '/x' });
+  t.is((await load({})).console.kind, 'file');
+  t.deepEqual((await load({ console: 'virtio' })).console, { kind: 'stdio', rateLimiter: undefined });
+  t.deepEqual((await load({ console: 'out' })).console, { kind: 'file', path: '/x/out', rateLimiter: undefined });
+  const none = await load({ console: 'serial' });
+  t.deepEqual(none.console, { kind: 'none' });
+  t.is(none.boot.cmdline, DEFAULT_CMDLINE);
+  t.regex((await load({ console: 'virtio' })).boot.cmdline, /^console=hvc0 reboot=k /);
+  t.is((await load({ console: 'virtio', cmdline: 'quiet' })).boot.cmdline, 'quiet');
+  t.deepEqual((await loadConfig({ overrides: { kernel: 'k', console: 'virtio' } })).serial.kind, 'stdio');
 });
 
 test('--net makes network interfaces, instead of those in the file', async (t) => {

@@ -24,9 +24,11 @@ export class Mvm {
   #stderr = '';
   #onOutput = () => {};
 
-  constructor(args: readonly string[]) {
+  /** @param prefix a command that runs it, such as `unshare` */
+  constructor(args: readonly string[], prefix: readonly string[] = []) {
     if (!existsSync(EXECUTABLE)) throw new Error('dist/mvm is not there: npm run build');
-    this.process = spawn(EXECUTABLE, args);
+    const [command, ...rest] = [...prefix, EXECUTABLE, ...args] as [string, ...string[]];
+    this.process = spawn(command, rest);
     this.process.stdout.setEncoding('latin1').on('data', (text: string) => {
       this.#stdout += text;
       this.#onOutput();
