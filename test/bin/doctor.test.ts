@@ -1,5 +1,6 @@
 import test from 'ava';
 import type { Finding } from '../../lib/host/finding.ts';
+import { withoutCalls } from '../helpers/seccomp/launcher.ts';
 import { mvm, type Outcome } from './mvm.ts';
 import { WITHOUT_KVM, withoutPermission } from './without-kvm.ts';
 
@@ -50,6 +51,13 @@ test.serial('doctor without /dev/kvm ends with 4, and says so', async (t) => {
   t.is(text.code, 4);
   t.regex(text.stdout, /\[FAIL\] \/dev\/kvm: /);
   t.regex(text.stdout, /\nVirtual machines cannot run here: see FAIL above\.\n$/);
+});
+
+test.serial('doctor where a container forbids seccomp says so', async (t) => {
+  const outcome = await mvm(['doctor', '--json'], { launcher: withoutCalls('seccomp') });
+  t.is(outcome.code, 0, outcome.stderr);
+  const seccomp = report(outcome).findings.find(({ name }) => name === 'seccomp');
+  t.like(seccomp, { state: 'fair', value: 'forbidden (EPERM)' });
 });
 
 test.serial('doctor without permission on /dev/kvm ends with 4, and says what to do', async (t) => {

@@ -26,14 +26,16 @@ export interface RunOptions {
   /** A shell script that runs first, as root of namespaces of its own (users and mounts). */
   readonly inNamespace?: string;
   readonly uid?: number;
+  /** What stands before the program: one that runs it. */
+  readonly launcher?: readonly string[];
 }
 
 /** Runs mvm and waits for its end. */
 export async function mvm(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
-  const { cwd = root, stdin = '', env = {}, stdout = 'pipe', inNamespace, uid } = options;
+  const { cwd = root, stdin = '', env = {}, stdout = 'pipe', inNamespace, uid, launcher = [] } = options;
   const [program, ...first] =
     inNamespace === undefined
-      ? MVM
+      ? [...launcher, ...MVM]
       : ['unshare', '--map-root-user', '--mount', 'sh', '-ec', `${inNamespace}\nexec "$@"`, 'sh', ...MVM];
   const child = spawn(program!, [...first, ...args], {
     cwd,

@@ -9,6 +9,7 @@ import { inGuestOrder, rootParameters } from '../../lib/block/root.ts';
 import type { DriveConfig, RateLimiterConfig } from '../../lib/config/types.ts';
 import { ConfigError } from '../../lib/errors.ts';
 import { HostMemory } from '../../lib/memory/host-memory.ts';
+import { withoutCalls } from '../helpers/seccomp/launcher.ts';
 import { BLOCK_FEATURES, BlockDriver } from '../helpers/virtio/block-driver.ts';
 import { testLoop } from '../helpers/virtio/file-disk.ts';
 
@@ -109,11 +110,11 @@ test.serial('a rate limiter holds requests until the loop’s timer', async (t) 
 });
 
 test('where the host forbids io_uring, Async drives work all the same, and it is said once', (t) => {
-  const where = directory(t);
-  const launcher = join(where, 'without-uring');
-  execFileSync('gcc', ['-o', launcher, join(import.meta.dirname, 'without-uring.c')]);
+  const [launcher, ...args] = withoutCalls('io_uring_setup');
   const guest = join(import.meta.dirname, 'without-uring-guest.ts');
-  const output = execFileSync(launcher, [process.execPath, guest, imageFile(t), imageFile(t)], { encoding: 'utf8' });
+  const output = execFileSync(launcher, [...args, process.execPath, guest, imageFile(t), imageFile(t)], {
+    encoding: 'utf8',
+  });
   t.deepEqual(JSON.parse(output), {
     warnings: [
       'io_engine Async is not available here, drives use Sync: cannot use io_uring: io_uring_setup failed with EPERM',
