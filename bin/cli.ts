@@ -4,7 +4,14 @@ import { STDIN } from '../lib/config/read-text.ts';
 import { ExitCode } from '../lib/errors.ts';
 import { writeStdout } from '../lib/output/stdout.ts';
 import type { SeccompOptions } from './commands/seccomp.ts';
-import { COMMON_OPTIONS, type OptionSpec, SECCOMP_OPTIONS, VM_OPTIONS, type VmOptions } from './options.ts';
+import {
+  COMMON_OPTIONS,
+  JAIL_OPTIONS,
+  type OptionSpec,
+  type RunOptions,
+  SECCOMP_OPTIONS,
+  VM_OPTIONS,
+} from './options.ts';
 import { UsageError } from './report.ts';
 import { mvmVersion } from './version.ts';
 
@@ -53,7 +60,7 @@ export async function runCommandLine(commandLine: readonly string[]): Promise<nu
 }
 
 /** How yargs reads the arguments of `run` or `check`. @throws UsageError */
-export async function parseVmCommand(args: readonly string[]): Promise<VmOptions> {
+export async function parseVmCommand(args: readonly string[]): Promise<RunOptions> {
   const parser = await createParser(args, () => {});
   return await new Promise((resolve, reject) => {
     parser.parse([...args], {}, (error: Error | undefined, argv: object) => {
@@ -110,7 +117,7 @@ async function createParser(args: readonly string[], choose: (action: Action) =>
       'run [config]',
       'Boot a virtual machine and stay with it until it ends',
       (y) =>
-        withVmOptions(y)
+        withOptions(withVmOptions(y), JAIL_OPTIONS, 'Jail (names are those of Firecracker’s jailer):')
           .usage(
             `$0 run [config.json | -]
 
@@ -122,6 +129,7 @@ The guest's console is on standard output, all messages are on standard error.`,
           .example('$0 run -k vmlinux -i initramfs.cpio', 'boot without a file')
           .example('jq … vm.json | $0 run -', 'read the configuration from standard input')
           .example('$0 run vm.json --serial console.log -q', 'for scripts: no terminal')
+          .example('$0 run vm.json --jail --id web1', 'in a jail, as root or as an ordinary user')
           .epilogue(EXIT_CODES),
       (argv) => choose(async () => (await import('./commands/run.ts')).run(pickVmOptions(argv))),
     )
@@ -203,10 +211,10 @@ Checks a file for --seccomp-filter, or shows the BPF programs that mvm's own pro
 }
 
 /** What `run` and `check` take, without aliases and whatever else yargs adds. */
-function pickVmOptions(argv: object): VmOptions {
-  const names = [...Object.keys(COMMON_OPTIONS), ...Object.keys(VM_OPTIONS), 'config'];
-  const specs: Record<string, OptionSpec> = { ...COMMON_OPTIONS, ...VM_OPTIONS };
-  const options: VmOptions = Object.fromEntries(
+function pickVmOptions(argv: object): RunOptions {
+  const specs: Record<string, OptionSpec> = { ...COMMON_OPTIONS, ...VM_OPTIONS, ...JAIL_OPTIONS };
+  const names = [...Object.keys(specs), 'config'];
+  const options: RunOptions = Object.fromEntries(
     Object.entries(argv)
       .filter(([name]) => names.includes(name))
       .map(([name, value]) => {
@@ -244,6 +252,7 @@ function usageError(message: string, args: readonly string[]): UsageError {
   const near = nearest(unknown, [
     ...Object.keys(COMMON_OPTIONS),
     ...Object.keys(VM_OPTIONS),
+    ...Object.keys(JAIL_OPTIONS),
     ...Object.keys(SECCOMP_OPTIONS),
     'help',
     'version',

@@ -1,5 +1,5 @@
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util';
-import { COMMON_OPTIONS, type OptionSpec, VM_OPTIONS, type VmOptions } from './options.ts';
+import { COMMON_OPTIONS, JAIL_OPTIONS, type OptionSpec, type RunOptions, VM_OPTIONS } from './options.ts';
 
 /**
  * Parses the arguments of `mvm run` with the parser that is built into Node.
@@ -8,7 +8,7 @@ import { COMMON_OPTIONS, type OptionSpec, VM_OPTIONS, type VmOptions } from './o
  * whenever this parser is sure of the meaning. yargs does the rest: help, completion, and saying what is wrong.
  * @returns undefined where yargs has to look
  */
-export function fastParseRun(args: readonly string[]): VmOptions | undefined {
+export function fastParseRun(args: readonly string[]): RunOptions | undefined {
   try {
     const { values, positionals } = parseArgs({
       args: [...args],
@@ -19,7 +19,7 @@ export function fastParseRun(args: readonly string[]): VmOptions | undefined {
     });
     if (positionals.length > 1 || values.help === true || values.version === true) return undefined;
     // An empty value, or a lone "-" as one, is left to yargs, whose rules for them are its own.
-    return { ...values, config: positionals[0] } as VmOptions;
+    return { ...values, config: positionals[0] } as RunOptions;
   } catch {
     return undefined;
   }
@@ -30,6 +30,7 @@ function optionsConfig(): ParseArgsOptionsConfig {
   for (const [name, { type, short, multiple = false }] of Object.entries<OptionSpec>({
     ...COMMON_OPTIONS,
     ...VM_OPTIONS,
+    ...JAIL_OPTIONS,
   })) {
     options[name] = short === undefined ? { type, multiple } : { type, multiple, short };
   }

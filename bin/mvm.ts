@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { startupSnapshot } from 'node:v8';
+import { JAILED } from './commands/jailed-name.ts';
 import { fastParseRun } from './fast-parse.ts';
 import { reportError, reportStyleOf } from './report.ts';
 
@@ -12,6 +13,10 @@ async function runCommand(args: readonly string[]): Promise<number> {
       const { run } = await import('./commands/run.ts');
       return await run(options);
     }
+  }
+  if (args[0] === JAILED) {
+    const { jailed } = await import('./commands/jailed.ts');
+    return await jailed();
   }
   const { runCommandLine } = await import('./cli.ts');
   return await runCommandLine(args);

@@ -1,4 +1,5 @@
 import type { Overrides } from '../lib/config/overrides.ts';
+import type { JailOptions } from '../lib/jail/options.ts';
 
 /**
  * The options of the command line, once: node:util's parser and yargs are both made from this table.
@@ -107,7 +108,7 @@ export const VM_OPTIONS = {
     describe: 'Begin log lines with the module that they are from (/logger/show_log_origin)',
   },
   module: { type: 'string', value: 'NAME', describe: 'Log only modules whose name begins so (/logger/module)' },
-  id: { type: 'string', value: 'NAME', describe: 'Name of this instance, for the log' },
+  id: { type: 'string', value: 'NAME', describe: 'Name of this instance, for the log and the jail' },
   'seccomp-filter': {
     type: 'string',
     value: 'FILE',
@@ -115,6 +116,42 @@ export const VM_OPTIONS = {
   },
   seccomp: { type: 'boolean', negated: true, describe: 'Filter no system calls; for debugging only' },
 } as const satisfies Record<string, OptionSpec> & Record<Exclude<keyof Overrides, 'log-format'>, OptionSpec>;
+
+/** Options of `run` that are about the jail: see lib/jail/options.ts. */
+export const JAIL_OPTIONS = {
+  jail: {
+    type: 'boolean',
+    describe: 'Run the virtual machine in namespaces, a root directory and a cgroup of its own',
+  },
+  uid: { type: 'string', value: 'N', describe: 'User that the virtual machine becomes; nobody (65534) is the default' },
+  gid: { type: 'string', value: 'N', describe: 'Group that it becomes; nogroup (65534) is the default' },
+  'chroot-base-dir': {
+    type: 'string',
+    value: 'DIR',
+    describe:
+      'The root directory is DIR/mvm/ID/root; /srv/jailer is the default, and without root $XDG_RUNTIME_DIR/jailer',
+  },
+  cgroup: {
+    type: 'string',
+    multiple: true,
+    value: 'FILE=VALUE',
+    describe: 'A limit, as memory.max=1G or cpu.cfs_quota_us=50000; for more than one, give it again',
+  },
+  'cgroup-version': {
+    type: 'string',
+    value: '1|2',
+    choices: ['1', '2'],
+    describe: 'Version of cgroups; 2 is the default where it has the controllers of all limits',
+  },
+  'parent-cgroup': {
+    type: 'string',
+    value: 'PATH',
+    describe: 'The cgroup is PATH/ID, PATH relative to the root of the cgroups; mvm is the default',
+  },
+  netns: { type: 'string', value: 'FILE', describe: 'Network namespace to be in, as /run/netns/NAME' },
+  daemonize: { type: 'boolean', describe: 'Go to the background once the guest runs' },
+  'new-pid-ns': { type: 'boolean', negated: true, describe: 'Stay in the PID namespace of mvm’s caller' },
+} as const satisfies Record<keyof JailOptions, OptionSpec>;
 
 /** Options of `seccomp`. */
 export const SECCOMP_OPTIONS = {
@@ -142,6 +179,9 @@ type Values<T extends Record<string, OptionSpec>> = {
 export type CommonOptions = Values<typeof COMMON_OPTIONS>;
 /** What `run` and `check` were given. `config`: the file, `-`, or undefined. */
 export type VmOptions = CommonOptions & Values<typeof VM_OPTIONS> & { readonly config?: string | undefined };
+
+/** What `run` was given. */
+export type RunOptions = VmOptions & Values<typeof JAIL_OPTIONS>;
 
 /** The options that are keys of the configuration. `--quiet` and `--debug` are levels, which `--log-level` outweighs. */
 export function overridesOf(options: VmOptions): Overrides {

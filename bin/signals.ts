@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 
 /** The signals that end a run cleanly. */
-const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+export const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 export type StopSignal = (typeof STOP_SIGNALS)[number];
 
 /** The exit status of a process that a signal ended, as shells count it. */
@@ -9,11 +9,22 @@ export function signalExitCode(signal: StopSignal): number {
   return 128 + constants.signals[signal];
 }
 
+/** What has come of the signals that end a run. */
+export interface CaughtSignals {
+  readonly stop: AbortSignal;
+  received(): StopSignal | undefined;
+  /**
+   * Takes note of a signal that another process was sent, which stands before us. Where a terminal sent it, it was sent to both: it counts once.
+   * @param number as in signal(7); others than those that end a run are without effect
+   */
+  relayed(number: number): void;
+}
+
 /**
  * Listens for the signals that end a run. The first aborts `stop`, with its name as the reason; the second ends the
  * process at once (its `exit` handlers still run: they restore the terminal).
  */
-export function catchSignals(): { readonly stop: AbortSignal; received(): StopSignal | undefined } {
+export function catchSignals(): CaughtSignals {
   const controller = new AbortController();
   let received: StopSignal | undefined;
   const onSignal = (signal: StopSignal) => {
@@ -21,6 +32,15 @@ export function catchSignals(): { readonly stop: AbortSignal; received(): StopSi
     received = signal;
     controller.abort(signal);
   };
-  for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
-  return { stop: controller.signal, received: () => received };
+  const counters = STOP_SIGNALS.map((signal) => ({ signal, direct: 0, relayed: 0 }));
+  for (const counter of counters) {
+    process.on(counter.signal, () => {
+      if (++counter.direct > counter.relayed) onSignal(counter.signal);
+    });
+  }
+  const relayed = (number: number): void => {
+    const counter = counters.find(({ signal }) => constants.signals[signal] === number);
+    if (counter !== undefined && ++counter.relayed > counter.direct) onSignal(counter.signal);
+  };
+  return { stop: controller.signal, received: () => received, relayed };
 }

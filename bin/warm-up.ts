@@ -12,7 +12,12 @@ const ROUNDS = 3;
  * cannot hold one.
  */
 export async function warmUp(): Promise<void> {
-  await Promise.all([import('./commands/run.ts'), import('../lib/machine/run.ts')]);
+  await Promise.all([
+    import('./commands/run.ts'),
+    import('../lib/machine/run.ts'),
+    import('./commands/run-in-jail.ts'),
+    import('./commands/jailed.ts'),
+  ]);
   for (let round = 0; round < ROUNDS; round++) {
     fastParseRun(['vm.json', '--cpus', '2', '--memory', '256M', '--quiet']);
     await inspectConfig({ overrides: { kernel: 'vmlinux' }, cwd: '/' });

@@ -93,7 +93,10 @@ export interface DriveConfig {
   readonly backend: DriveBackend;
 }
 
-/** What is at a network interface's other end: a tap, a passt of our own, or one that listens on a Unix socket already. */
+/**
+ * What is at a network interface's other end: a tap, a passt of our own, one that listens on a Unix socket already, or one with which a
+ * stream is connected already (in a jail).
+ */
 export type NetworkLink =
   | { readonly kind: 'tap'; readonly name: string }
   | {
@@ -102,7 +105,8 @@ export type NetworkLink =
       readonly tcpPorts: readonly string[];
       readonly udpPorts: readonly string[];
     }
-  | { readonly kind: 'socket'; readonly path: string };
+  | { readonly kind: 'socket'; readonly path: string }
+  | { readonly kind: 'stream'; readonly fd: number };
 
 export interface NetworkInterfaceConfig {
   readonly id: string;

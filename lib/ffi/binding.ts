@@ -29,12 +29,38 @@ export interface NativeBinding {
 /** The name of ffi-rs's native half among the assets of the single executable. */
 export const BINDING_ASSET = 'ffi-rs.node';
 
+let bindingFd: number | undefined;
+
+/** Says that ffi-rs's native half is in an open file: who started us has put it there. */
+export function setBindingFd(fd: number): void {
+  bindingFd = fd;
+}
+
+/** ffi-rs's native half where it is an asset of the executable; undefined: it is in node_modules. */
+export function bindingAsset(): Uint8Array | undefined {
+  const sea = process.getBuiltinModule('node:sea');
+  return sea.isSea() ? new Uint8Array(sea.getRawAsset(BINDING_ASSET)) : undefined;
+}
+
 /** Loads ffi-rs's native half: from the executable's assets in `dist/mvm`, from node_modules otherwise. */
 export function loadBinding(): NativeBinding {
-  const sea = process.getBuiltinModule('node:sea');
-  if (sea.isSea()) return loadAsset(new Uint8Array(sea.getRawAsset(BINDING_ASSET)));
+  const handed = bindingFd === undefined ? undefined : loadFile(`/proc/self/fd/${bindingFd}`);
+  if (handed !== undefined) return handed;
+  const asset = bindingAsset();
+  if (asset !== undefined) return loadAsset(asset);
   const require = createRequire(import.meta.filename);
   return require('@yuuang/ffi-rs-linux-x64-gnu') as NativeBinding;
+}
+
+/** @returns undefined where the file cannot be loaded, as where the host lets no memory file be executed */
+function loadFile(file: string): NativeBinding | undefined {
+  const module = { exports: {} };
+  try {
+    process.dlopen(module, file);
+  } catch {
+    return undefined;
+  }
+  return module.exports as NativeBinding;
 }
 
 /**

@@ -13,6 +13,17 @@ export interface RunOptions {
   readonly stop: AbortSignal;
   /** What each kind of thread may do; undefined: everything. */
   readonly seccomp: Profiles | undefined;
+  readonly jail?: Jail;
+}
+
+/** What happens around a machine that is in a jail. */
+export interface Jail {
+  /** All files that are not devices' are open: the root directory may change. */
+  enter(): void;
+  /** All devices are open: mvm becomes who it is to be. */
+  becomeUser(): void;
+  /** The guest is about to run. */
+  close(loop: EventLoop): void;
 }
 
 /** A stopped guest's last output gets this long, in milliseconds, to be taken; that of one that ended itself waits for its reader. */
@@ -22,7 +33,7 @@ const STOPPED_DRAIN_MS = 500;
  * Boots a machine and runs it to its end.
  * @throws MvmError where it cannot be made, the guest crashed, or its output failed
  */
-export async function runMachine(config: VmConfig, { log, stop }: RunOptions): Promise<ExitCode> {
+export async function runMachine(config: VmConfig, { log, stop, jail }: RunOptions): Promise<ExitCode> {
   const loop = new EventLoop();
   let machine: Machine | undefined;
   const consoles = new Consoles(config, loop, {
@@ -34,13 +45,16 @@ export async function runMachine(config: VmConfig, { log, stop }: RunOptions): P
     failed: (error) => machine?.fail(error),
   });
   try {
+    jail?.enter();
     machine = new Machine(config, log, loop, consoles);
     machine.beforeStop = (ending) => drain(consoles, ending?.kind === 'stopped');
     await machine.load();
+    jail?.becomeUser();
     const stopMachine = () => machine?.end({ kind: 'stopped' });
     stop.addEventListener('abort', stopMachine, { once: true });
     if (stop.aborted) stopMachine();
     consoles.start();
+    jail?.close(loop);
     log.rawTerminal = () => consoles.raw;
     const ending = await machine.run();
     log.debug(`the guest ended: ${ending.kind}; ${JSON.stringify(machine.counters)}`);

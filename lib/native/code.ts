@@ -26,13 +26,14 @@ export class NativeCode {
   readonly #address: number;
   readonly #offsets = new Map<Routine, number>();
 
-  /** @param blocks host addresses of the parameter blocks of the callable routines */
-  constructor(blocks: Record<CallableRoutine, number>) {
+  /** @param blocks host addresses of the parameter blocks of the routines that are to be called */
+  constructor(blocks: Partial<Record<CallableRoutine, number>>) {
     const page = Buffer.alloc(PAGE_SIZE);
     let offset = 0;
     for (const routine of ROUTINES) {
       const end = offset + page.write(MACHINE_CODE[routine], offset, 'hex');
-      if (routine in blocks) page.writeBigUInt64LE(BigInt(blocks[routine as CallableRoutine]), end - 8);
+      const block = blocks[routine as CallableRoutine];
+      if (block !== undefined) page.writeBigUInt64LE(BigInt(block), end - 8);
       this.#offsets.set(routine, offset);
       offset = Math.ceil(end / CODE_ALIGNMENT) * CODE_ALIGNMENT;
     }

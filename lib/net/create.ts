@@ -1,6 +1,6 @@
 import type { NetBackend } from '../../devices/virtio/net/backend.ts';
 import { NetDevice, parseMac } from '../../devices/virtio/net/net.ts';
-import type { NetworkInterfaceConfig, RateLimiterConfig } from '../config/types.ts';
+import type { NetworkInterfaceConfig, NetworkLink, RateLimiterConfig } from '../config/types.ts';
 import type { EventLoop } from '../loop/event-loop.ts';
 import { LoopTimer } from '../loop/timer.ts';
 import type { HostMemory } from '../memory/host-memory.ts';
@@ -44,10 +44,31 @@ function openLink(host: NetworkHost, config: NetworkInterfaceConfig, mac: Uint8A
   }
   const name = `network interface "${id}"`;
   const place = `${where}/passt`;
-  const passt = link.kind === 'passt' ? startPasst({ ...link, mtu }, place, warn) : undefined;
-  const fd = link.kind === 'socket' ? connectStream(link.path, `${place}/socket`) : passt!.fd;
+  const { fd, ready } = openStream(link, mtu, place, warn);
   const backend = new StreamBackend(loop, memory, fd, { name, mac, warn });
-  return { backend, ready: passt?.ready, close: () => backend.close() };
+  return { backend, ready, close: () => backend.close() };
+}
+
+/**
+ * Connects with what is at the other end of a user-mode network, or starts it.
+ * @param where its place in the configuration
+ * @returns a connected stream that does not block; and what waits until the other end works
+ * @throws ConfigError, HostError where it cannot be used
+ */
+export function openStream(
+  link: Exclude<NetworkLink, { kind: 'tap' }>,
+  mtu: number | undefined,
+  where: string,
+  warn: (message: string) => void,
+): { fd: number; ready: (() => Promise<void>) | undefined } {
+  switch (link.kind) {
+    case 'stream':
+      return { fd: link.fd, ready: undefined };
+    case 'socket':
+      return { fd: connectStream(link.path, `${where}/socket`), ready: undefined };
+    case 'passt':
+      return startPasst({ ...link, mtu }, where, warn);
+  }
 }
 
 interface Link {

@@ -1,0 +1,59 @@
+import { closeSync, writeSync } from 'node:fs';
+import type { VmConfig } from '../../lib/config/types.ts';
+import { MvmError } from '../../lib/errors.ts';
+import type { JailSettings } from '../../lib/jail/options.ts';
+import { redirectToNull, superviseJail } from '../../lib/jail/supervisor.ts';
+import { Log } from '../../lib/log.ts';
+import type { Profiles } from '../../lib/seccomp/profile.ts';
+import { reportError } from '../report.ts';
+import { daemonPipe, ownCommand, startDaemon } from '../self.ts';
+import { STOP_SIGNALS } from '../signals.ts';
+import { JAILED } from './jailed-name.ts';
+
+const STDIN = 0;
+const STDERR = 2;
+
+/** `mvm run --jail`: starts mvm once more, in a jail, and stays until that has ended. @returns mvm's exit code */
+export async function runInJail(
+  config: VmConfig,
+  settings: JailSettings,
+  { seccomp, debug }: { seccomp: Profiles | undefined; debug: boolean },
+): Promise<number> {
+  const pipe = daemonPipe();
+  if (settings.daemonize && pipe === undefined) return await startDaemon();
+  const log = Log.open(config.logger, config.id);
+  if (settings.daemonize) {
+    redirectToNull(STDIN);
+    process.chdir('/');
+  }
+  const onRunning = (): void => {
+    if (pipe === undefined) return;
+    redirectToNull(STDERR);
+    writeSync(pipe, '1');
+    closeSync(pipe);
+  };
+  const style = { format: config.logger.format, debug };
+  try {
+    const { exitCode, message } = await superviseJail(config, settings, {
+      argv: jailedCommand(style),
+      seccomp,
+      debug,
+      warn: (text) => log.warn(text),
+      signals: STOP_SIGNALS,
+      onRunning,
+    });
+    if (message !== undefined) log.error(message);
+    return exitCode;
+  } catch (error) {
+    if (!(error instanceof MvmError)) throw error;
+    if (config.logger.path !== undefined) log.error(error.toLine());
+    return reportError(error, style);
+  } finally {
+    log.close();
+  }
+}
+
+/** How mvm is started for its other half. */
+function jailedCommand({ format, debug }: { format: string; debug: boolean }): string[] {
+  return ownCommand([JAILED, ...(format === 'json' ? ['--log-format=json'] : []), ...(debug ? ['--debug'] : [])]);
+}

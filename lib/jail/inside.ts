@@ -1,0 +1,95 @@
+import { openSync, readSync, writeSync } from 'node:fs';
+import { EPOLLIN } from '../ffi/constants.ts';
+import { call, tryCall } from '../ffi/libc.ts';
+import { NativeBuffer } from '../ffi/native-buffer.ts';
+import { isPvm } from '../kvm/flavour.ts';
+import type { EventLoop } from '../loop/event-loop.ts';
+import type { Jail } from '../machine/run.ts';
+import type { Handover } from './handover.ts';
+import { CHANNEL_FD, KEEPER_FD } from './steps.ts';
+import { GO, READY } from './supervisor.ts';
+import { PR_SET_NAME, PR_SET_PDEATHSIG, SIGKILL, SYS } from './syscalls.ts';
+
+const STDIN = 0;
+const STDOUT = 1;
+const STDERR = 2;
+
+/** The keeper of the namespaces is gone, and the mvm that started us will say why. */
+export class JailAbandoned extends Error {}
+
+/** The jail, as the mvm in it sees it. */
+export class JailInside implements Jail {
+  readonly #handover: Handover;
+  readonly #onSignal: (number: number) => void;
+  readonly #nothing: number | undefined;
+
+  /** @param onSignal called with the number of a signal that was sent to the mvm that started us */
+  constructor(handover: Handover, onSignal: (number: number) => void) {
+    this.#handover = handover;
+    this.#onSignal = onSignal;
+    // What the host's files tell, while they can be seen.
+    isPvm();
+    this.#nothing = handover.daemonize ? openSync('/dev/null', 'r+') : undefined;
+    if (handover.bindingFd !== undefined) tryCall('close', handover.bindingFd);
+    const name = new NativeBuffer(16);
+    name.bytes.set(Buffer.from('mvm'));
+    tryCall('syscall', SYS.prctl, PR_SET_NAME, name.address, 0, 0, 0, 0);
+    name.release();
+  }
+
+  enter(): void {
+    this.#ask();
+  }
+
+  becomeUser(): void {
+    if (this.#nothing !== undefined) {
+      for (const fd of [STDIN, STDOUT, STDERR])
+        call('syscall', 'redirect a stream', SYS.dup3, this.#nothing, fd, 0, 0, 0, 0);
+      tryCall('close', this.#nothing);
+    }
+    const { identity } = this.#handover;
+    if (identity === undefined) return;
+    // libc does these for all threads, and with the user the capabilities go: capabilities(7).
+    const { uid, gid } = identity;
+    call('setgroups', 'leave all groups', 0, 0);
+    call('setresgid', `become group ${gid}`, gid, gid, gid);
+    call('setresuid', `become user ${uid}`, uid, uid, uid);
+    // It is forgotten when the user changes.
+    tryCall('syscall', SYS.prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0);
+  }
+
+  close(loop: EventLoop): void {
+    this.#ask();
+    tryCall('close', KEEPER_FD);
+    writeSync(CHANNEL_FD, Uint8Array.of(READY));
+    for (;;) {
+      const byte = this.#receive();
+      if (byte === undefined || byte === GO) break;
+      this.#onSignal(byte);
+    }
+    const watch = loop.watch(CHANNEL_FD, EPOLLIN, () => {
+      const byte = this.#receive();
+      if (byte === undefined) watch.close();
+      else this.#onSignal(byte);
+      loop.yieldToNode();
+    });
+  }
+
+  /** @returns a byte of who started us, or undefined where it has ended */
+  #receive(): number | undefined {
+    const byte = Buffer.alloc(1);
+    return readSync(CHANNEL_FD, byte) === 1 ? byte[0] : undefined;
+  }
+
+  /** Lets the keeper do its next step. */
+  #ask(): void {
+    const byte = Uint8Array.of(1);
+    try {
+      writeSync(KEEPER_FD, byte);
+      if (readSync(KEEPER_FD, byte) === 1) return;
+    } catch (error) {
+      throw new JailAbandoned('the keeper of the jail is gone', { cause: error });
+    }
+    throw new JailAbandoned('the keeper of the jail is gone');
+  }
+}

@@ -1,0 +1,140 @@
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { constants } from 'node:os';
+import type { VmConfig } from '../config/types.ts';
+import { HostError } from '../errors.ts';
+import { EPOLLIN } from '../ffi/constants.ts';
+import { errnoName } from '../ffi/errors.ts';
+import { call, tryCall } from '../ffi/libc.ts';
+import { NativeBuffer } from '../ffi/native-buffer.ts';
+import { EventLoop, type Watch } from '../loop/event-loop.ts';
+import { ranOutOfMemory } from './cgroup-events.ts';
+import { Keeper } from './launch.ts';
+import type { JailSettings } from './options.ts';
+import { planJail } from './plan.ts';
+import { PreparedJail, type PrepareOptions } from './prepare.ts';
+import { keeperSteps, WAITS } from './steps.ts';
+import { openStreams } from './streams.ts';
+import { SYS } from './syscalls.ts';
+
+/** What the mvm in the jail says once its guest can run, and the answer, when who looks for it from outside can find it. */
+export const READY = 1;
+/** Other bytes for the mvm in the jail are the numbers of signals. */
+export const GO = 0;
+
+export interface SuperviseOptions extends PrepareOptions {
+  /** Signals that are passed on to the mvm in the jail. */
+  readonly signals: readonly NodeJS.Signals[];
+  /** Called when the guest is about to run. */
+  readonly onRunning: () => void;
+}
+
+/** How the mvm in the jail ended. */
+export interface JailEnding {
+  /** As a shell counts it: 128 + n for signal n. */
+  readonly exitCode: number;
+  /** Why, where it could not say so itself. */
+  readonly message: string | undefined;
+}
+
+/**
+ * Runs a virtual machine in a jail to its end, and removes what was made for it.
+ * @throws HostError where the jail cannot be made
+ */
+export async function superviseJail(
+  config: VmConfig,
+  settings: JailSettings,
+  options: SuperviseOptions,
+): Promise<JailEnding> {
+  const plan = planJail(settings, {
+    uid: process.geteuid?.() ?? 0,
+    gid: process.getegid?.() ?? 0,
+    runtimeDirectory: process.env.XDG_RUNTIME_DIR,
+  });
+  for (const warning of plan.warnings) options.warn(warning);
+  const streams = await openStreams(config, settings.netns, options.warn);
+  const jail = new PreparedJail(config, settings, plan, streams, options);
+  const relay = (signal: NodeJS.Signals): void => {
+    tryWrite(jail.channel, constants.signals[signal]);
+  };
+  for (const signal of options.signals) process.on(signal, relay);
+  const loop = new EventLoop();
+  try {
+    const keeper = new Keeper(keeperSteps(jail.steps), plan.isRootless);
+    jail.handedOver();
+    const watch = watchChannel(loop, jail.channel, () => {
+      writeSync(jail.pidFile, `${keeper.startedPid}`);
+      options.onRunning();
+      tryWrite(jail.channel, GO);
+    });
+    await endOf(loop, keeper.pid);
+    reap(keeper.pid);
+    const { startedPid } = keeper;
+    let ending: JailEnding | undefined;
+    if (startedPid > 0) {
+      await endOf(loop, startedPid);
+      ending = endingOf(reap(startedPid), jail);
+    }
+    watch.close();
+    const failure = keeper.failures.find(({ purpose }) => purpose !== WAITS);
+    if (failure !== undefined) {
+      throw new HostError(`cannot ${failure.purpose} (${errnoName(failure.errno)})`, {
+        hint: '`mvm doctor` tells what a jail can have here',
+      });
+    }
+    if (ending === undefined) throw new HostError('the jail was given up before it was complete');
+    return ending;
+  } finally {
+    for (const signal of options.signals) process.removeListener(signal, relay);
+    loop.close();
+    jail.remove();
+  }
+}
+
+function watchChannel(loop: EventLoop, channel: number, onReady: () => void): Watch {
+  const byte = Buffer.alloc(1);
+  const watch = loop.watch(channel, EPOLLIN, () => {
+    if (readSync(channel, byte) === 0) watch.close();
+    else if (byte[0] === READY) onReady();
+  });
+  return watch;
+}
+
+/** Waits until a process has ended. */
+async function endOf(loop: EventLoop, pid: number): Promise<void> {
+  const fd = call('syscall', 'watch the jail', SYS.pidfd_open, pid, 0, 0, 0, 0, 0);
+  const watch = loop.watch(fd, EPOLLIN, () => loop.stop());
+  await loop.run();
+  watch.close();
+  tryCall('close', fd);
+}
+
+/** Takes the exit status of a process that has ended: wait(2). */
+function reap(pid: number): number {
+  const status = new NativeBuffer(8);
+  call('syscall', 'wait for the jail', SYS.wait4, pid, status.address, 0, 0, 0, 0);
+  const value = status.view.getInt32(0, true);
+  status.release();
+  return value;
+}
+
+function endingOf(status: number, jail: PreparedJail): JailEnding {
+  const signal = status & 0x7f;
+  if (signal === 0) return { exitCode: (status >> 8) & 0xff, message: undefined };
+  const name = Object.entries(constants.signals).find(([, number]) => number === signal)?.[0] ?? `signal ${signal}`;
+  const cause = ranOutOfMemory(jail.cgroups) ? ': it reached the memory limit of its cgroup' : '';
+  return { exitCode: 128 + signal, message: `the virtual machine was killed by ${name}${cause}` };
+}
+
+/** Who has ended takes no more; that shows elsewhere. */
+function tryWrite(fd: number, value: number): void {
+  try {
+    writeSync(fd, Uint8Array.of(value));
+  } catch {}
+}
+
+/** Gives up standard input, output or error for /dev/null. */
+export function redirectToNull(...fds: readonly number[]): void {
+  const nothing = openSync('/dev/null', 'r+');
+  for (const fd of fds) call('syscall', 'redirect a stream', SYS.dup3, nothing, fd, 0, 0, 0, 0);
+  closeSync(nothing);
+}

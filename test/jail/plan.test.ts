@@ -1,0 +1,46 @@
+import test from 'ava';
+import { HostError } from '../../lib/errors.ts';
+import { type JailOptions, parseJailOptions } from '../../lib/jail/options.ts';
+import { planJail } from '../../lib/jail/plan.ts';
+
+const settings = (options: JailOptions = {}) => parseJailOptions({ jail: true, ...options }, '/work').settings!;
+const root = { uid: 0, gid: 0, runtimeDirectory: undefined };
+const joe = { uid: 1000, gid: 100, runtimeDirectory: '/run/user/1000' };
+
+test('root’s virtual machines become nobody, or who is named', (t) => {
+  t.deepEqual(planJail(settings(), root), {
+    baseDirectory: '/srv/jailer',
+    identity: { uid: 65534, gid: 65534 },
+    isRootless: false,
+    warnings: [],
+  });
+  t.deepEqual(planJail(settings({ uid: '5', gid: '6', 'chroot-base-dir': '/jails' }), root), {
+    baseDirectory: '/jails',
+    identity: { uid: 5, gid: 6 },
+    isRootless: false,
+    warnings: [],
+  });
+});
+
+test('an ordinary user’s stay with the user, where the user may write', (t) => {
+  const plan = planJail(settings({ uid: '1000', gid: '100' }), joe);
+  t.deepEqual(plan, {
+    baseDirectory: '/run/user/1000/jailer',
+    identity: { uid: 1000, gid: 100 },
+    isRootless: true,
+    warnings: [],
+  });
+  t.is(planJail(settings(), { ...joe, runtimeDirectory: undefined }).baseDirectory, '/tmp/mvm-1000/jailer');
+});
+
+test('what an ordinary user cannot have is told, a line each', (t) => {
+  t.deepEqual(planJail(settings({ uid: '5', gid: '6' }), joe).warnings, [
+    '--uid 5: only root can become another; the virtual machine stays with 1000',
+    '--gid 6: only root can become another; the virtual machine stays with 100',
+  ]);
+});
+
+test('a network namespace is not left out silently', (t) => {
+  const error = t.throws(() => planJail(settings({ netns: '/run/netns/blue' }), joe), { instanceOf: HostError });
+  t.is(error?.where, '--netns');
+});
