@@ -16,3 +16,8 @@ export function printedLines(kib: number): Buffer {
   });
   return Buffer.from(text.join(''));
 }
+
+/** What the guest's init says of data that it has read or taken. */
+export function sumOf(name: string, data: Uint8Array): string {
+  return `${name}: ${data.length} bytes, Adler-32 ${adler32(data)}`;
+}
