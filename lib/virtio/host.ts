@@ -34,7 +34,7 @@ export class VirtioPoller implements Poller {
   readonly #cores: VirtioCore[] = [];
 
   /** Makes the state that any transport has for a device, and looks after its rings. */
-  add(device: VirtioDevice, { memory, warn }: VirtioHostOptions): VirtioCore {
+  add(device: VirtioDevice, { memory, warn }: Pick<VirtioHostOptions, 'memory' | 'warn'>): VirtioCore {
     const core = new VirtioCore(device, memory, new FaultLog(device.name, warn));
     this.#cores.push(core);
     return core;
