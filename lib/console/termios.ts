@@ -1,5 +1,6 @@
 import { tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
+import { ProcessGroup } from './process-group.ts';
 
 /** glibc's `struct termios` on x86-64 (<bits/termios-struct.h>): four u32 flag words, `c_line`, 32 control characters, two speeds. */
 const TERMIOS_SIZE = 60;
@@ -32,8 +33,6 @@ const IEXTEN = 0o100000;
 
 const TCSANOW = 0;
 const TIOCGWINSZ = 0x5413;
-/** `getpgrp`, which libc's wrapper makes of `getpgid(0)`. */
-const SYS_getpgid = 121;
 
 /** Size of a terminal in characters. */
 export interface TerminalSize {
@@ -44,6 +43,7 @@ export interface TerminalSize {
 /** The settings of one terminal: as they were found, and raw. */
 export class TerminalModes {
   readonly #fd: number;
+  readonly #group = new ProcessGroup();
   readonly #saved = new NativeBuffer(TERMIOS_SIZE);
   readonly #raw = new NativeBuffer(TERMIOS_SIZE);
 
@@ -84,9 +84,7 @@ export class TerminalModes {
 
   /** Whether our process group is the one that the terminal listens to. Others are stopped when they read it or change it. */
   get foreground(): boolean {
-    const group = tryCall('tcgetpgrp', this.#fd);
-    // ENOTTY: it is a terminal, but not our controlling one; nobody stops us there.
-    return group < 0 || group === tryCall('syscall', SYS_getpgid, 0, 0, 0, 0, 0, 0);
+    return this.#group.isForegroundOf(this.#fd);
   }
 
   /** Undefined where the terminal does not know it. */
@@ -102,5 +100,6 @@ export class TerminalModes {
   release(): void {
     this.#saved.release();
     this.#raw.release();
+    this.#group.close();
   }
 }

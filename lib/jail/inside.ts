@@ -7,9 +7,11 @@ import type { EventLoop } from '../loop/event-loop.ts';
 import type { Jail } from '../machine/run.ts';
 import type { Handover } from './handover.ts';
 import { CHANNEL_FD, KEEPER_FD } from './steps.ts';
-import { GO, READY } from './supervisor.ts';
+import { GO, READY, STOP } from './supervisor.ts';
 import { PR_SET_NAME, PR_SET_PDEATHSIG, SIGKILL, SYS } from './syscalls.ts';
 
+/** Of a namespace of processes. */
+const FIRST_PID = 1;
 const STDIN = 0;
 const STDOUT = 1;
 const STDERR = 2;
@@ -67,11 +69,24 @@ export class JailInside implements Jail {
       if (byte === undefined || byte === GO) break;
       this.#onSignal(byte);
     }
+    if (process.pid === FIRST_PID) this.#askToBeStopped();
     const watch = loop.watch(CHANNEL_FD, EPOLLIN, () => {
       const byte = this.#receive();
       if (byte === undefined) watch.close();
       else this.#onSignal(byte);
       loop.yieldToNode();
+    });
+  }
+
+  /** Once a stop: whoever stopped us, and whether it was told to both halves. */
+  #askToBeStopped(): void {
+    let isAsked = false;
+    process.on('SIGTSTP', () => {
+      if (!isAsked) writeSync(CHANNEL_FD, Uint8Array.of(STOP));
+      isAsked = true;
+    });
+    process.on('SIGCONT', () => {
+      isAsked = false;
     });
   }
 

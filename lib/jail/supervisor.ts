@@ -8,6 +8,7 @@ import { call, tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
 import { EventLoop, type Watch } from '../loop/event-loop.ts';
 import { ranOutOfMemory } from './cgroup-events.ts';
+import { JobControl } from './job-control.ts';
 import { Keeper } from './launch.ts';
 import type { JailSettings } from './options.ts';
 import { planJail } from './plan.ts';
@@ -18,6 +19,8 @@ import { SYS } from './syscalls.ts';
 
 /** What the mvm in the jail says once its guest can run, and the answer, when who looks for it from outside can find it. */
 export const READY = 1;
+/** What the mvm in the jail says when it has given the terminal back, and is to be stopped: in its namespace nobody else can. */
+export const STOP = 2;
 /** Other bytes for the mvm in the jail are the numbers of signals. */
 export const GO = 0;
 
@@ -58,13 +61,18 @@ export async function superviseJail(
   };
   for (const signal of options.signals) process.on(signal, relay);
   const loop = new EventLoop();
+  let jobControl: JobControl | undefined;
   try {
     const keeper = new Keeper(keeperSteps(jail.steps), plan.isRootless);
     jail.handedOver();
-    const watch = watchChannel(loop, jail.channel, () => {
-      writeSync(jail.pidFile, `${keeper.startedPid}`);
-      options.onRunning();
-      tryWrite(jail.channel, GO);
+    const watch = watchChannel(loop, jail.channel, {
+      onReady: () => {
+        writeSync(jail.pidFile, `${keeper.startedPid}`);
+        jobControl = new JobControl(keeper.startedPid, settings.newPidNamespace);
+        options.onRunning();
+        tryWrite(jail.channel, GO);
+      },
+      onStop: () => jobControl?.stop(),
     });
     await endOf(loop, keeper.pid);
     reap(keeper.pid);
@@ -85,16 +93,23 @@ export async function superviseJail(
     return ending;
   } finally {
     for (const signal of options.signals) process.removeListener(signal, relay);
+    jobControl?.close();
     loop.close();
     jail.remove();
   }
 }
 
-function watchChannel(loop: EventLoop, channel: number, onReady: () => void): Watch {
+interface ChannelEvents {
+  onReady(): void;
+  onStop(): void;
+}
+
+function watchChannel(loop: EventLoop, channel: number, events: ChannelEvents): Watch {
   const byte = Buffer.alloc(1);
   const watch = loop.watch(channel, EPOLLIN, () => {
     if (readSync(channel, byte) === 0) watch.close();
-    else if (byte[0] === READY) onReady();
+    else if (byte[0] === READY) events.onReady();
+    else if (byte[0] === STOP) events.onStop();
   });
   return watch;
 }

@@ -1,0 +1,50 @@
+import { closeSync, openSync, readSync } from 'node:fs';
+import { tryCall } from '../ffi/libc.ts';
+
+/** `getpgrp`, which libc's wrapper makes of `getpgid(0)`. */
+const SYS_getpgid = 121;
+/** Fields of /proc/PID/stat behind the name, which is in brackets: proc_pid_stat(5). */
+const PGRP = 2;
+const TPGID = 5;
+const LONGEST_STAT = 1024;
+
+/** Our process group, and whether a terminal listens to it. */
+export class ProcessGroup {
+  /**
+   * In a namespace of processes of our own all groups outside are 0, ours too where we did not make it. Then this file tells, which was opened
+   * where the caller's numbers are seen, and goes on telling those.
+   */
+  readonly #stat: number | undefined;
+
+  constructor() {
+    this.#stat = ownGroup() === 0 ? openStat() : undefined;
+  }
+
+  /** @param fd refers to a terminal */
+  isForegroundOf(fd: number): boolean {
+    const group = tryCall('tcgetpgrp', fd);
+    // ENOTTY: it is a terminal, but not our controlling one; nobody stops us there.
+    if (group < 0) return true;
+    if (this.#stat === undefined) return group === ownGroup();
+    const buffer = Buffer.alloc(LONGEST_STAT);
+    const text = buffer.toString('latin1', 0, readSync(this.#stat, buffer, 0, LONGEST_STAT, 0));
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    return fields[PGRP] === fields[TPGID];
+  }
+
+  close(): void {
+    if (this.#stat !== undefined) closeSync(this.#stat);
+  }
+}
+
+function ownGroup(): number {
+  return tryCall('syscall', SYS_getpgid, 0, 0, 0, 0, 0, 0);
+}
+
+function openStat(): number | undefined {
+  try {
+    return openSync('/proc/self/stat', 'r');
+  } catch {
+    return undefined;
+  }
+}
