@@ -1,17 +1,27 @@
+import { tryCall } from '../ffi/libc.ts';
+import { NativeBuffer } from '../ffi/native-buffer.ts';
+import { SYS } from './syscalls.ts';
+
+/** waitid(2). */
+const P_PID = 1;
+const WNOHANG = 1;
+const WSTOPPED = 2;
+const SIGINFO_SIZE = 128;
+const SI_PID = 16;
+
 /**
  * Lets a shell stop the virtual machine and bring it back, as it does with any program.
  *
- * The mvm in the jail is the first process of its namespace, which no signal stops but one from outside. So it gives the terminal back when it is
- * asked to stop (SIGTSTP, which a terminal sends to both of us), says so, and we stop it, and ourselves: that is what the shell waits for.
+ * Asked to stop (SIGTSTP, which a terminal sends to both halves), the mvm in the jail gives the terminal back and stops, and then so do we: that is
+ * what the shell waits for. Where it is the first process of its namespace, no signal stops it but one from outside: it says that it is ready.
  */
 export class JobControl {
   readonly #pid: number;
-  readonly #isFirst: boolean;
-  readonly #ask = (): void => {
-    this.#signal('SIGTSTP');
-    if (!this.#isFirst) stopOurselves();
-  };
+  readonly #ask = (): void => this.#signal('SIGTSTP');
   readonly #continue = (): void => this.#signal('SIGCONT');
+  readonly #follow = (): void => {
+    if (this.#hasStopped()) stopOurselves();
+  };
 
   /**
    * @param pid the mvm in the jail
@@ -19,9 +29,9 @@ export class JobControl {
    */
   constructor(pid: number, isFirst: boolean) {
     this.#pid = pid;
-    this.#isFirst = isFirst;
     process.on('SIGTSTP', this.#ask);
     process.on('SIGCONT', this.#continue);
+    if (!isFirst) process.on('SIGCHLD', this.#follow);
   }
 
   /** The mvm in the jail is ready to be stopped. */
@@ -33,6 +43,15 @@ export class JobControl {
   close(): void {
     process.removeListener('SIGTSTP', this.#ask);
     process.removeListener('SIGCONT', this.#continue);
+    process.removeListener('SIGCHLD', this.#follow);
+  }
+
+  #hasStopped(): boolean {
+    const info = new NativeBuffer(SIGINFO_SIZE);
+    const result = tryCall('syscall', SYS.waitid, P_PID, this.#pid, info.address, WSTOPPED | WNOHANG, 0, 0);
+    const pid = info.view.getInt32(SI_PID, true);
+    info.release();
+    return result === 0 && pid === this.#pid;
   }
 
   #signal(signal: NodeJS.Signals): void {

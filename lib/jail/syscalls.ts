@@ -17,6 +17,7 @@ export const SYS = {
   mount: 165,
   umount2: 166,
   sethostname: 170,
+  waitid: 247,
   openat: 257,
   fchownat: 260,
   unlinkat: 263,
