@@ -32,26 +32,45 @@ function difference(before: Map<string, number>, after: Map<string, number>): Ma
  * Runs a VMM with a guest that prints the lines `settle`, `start` and `end`, pausing (busily, without I/O) behind each, and then its result.
  *
  * The vCPU's thread is the one that was busy between `settle` and `start`, when nothing else was to do.
+ * @param ready what is to be done when the guest has printed `ready`; then a byte is typed at it
  * @throws Error with its output where it fails or takes longer than `timeout` milliseconds
  */
-export async function measuredRun(command: readonly string[], timeout = 60_000): Promise<MeasuredRun> {
+export async function measuredRun(
+  command: readonly string[],
+  { ready, timeout = 60_000 }: { readonly ready?: () => Promise<void>; readonly timeout?: number } = {},
+): Promise<MeasuredRun> {
   // Nothing of the caller's environment may cost one of them time: NODE_EXTRA_CA_CERTS, for one, makes Node read certificates.
   const env = { PATH: process.env.PATH, HOME: process.env.HOME };
-  const child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'], env, timeout });
+  const child = spawn(command[0]!, command.slice(1), { stdio: 'pipe', env, timeout });
   const samples = new Map<string, Map<string, number>>();
   let output = '';
   let errors = '';
+  let failure: unknown;
+  const go = async (): Promise<void> => {
+    try {
+      await ready!();
+      child.stdin.write('\n');
+    } catch (error) {
+      failure = error;
+      child.kill('SIGKILL');
+    }
+  };
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output += text;
     for (const mark of ['settle', 'start', 'end']) {
       if (!samples.has(mark) && new RegExp(`^${mark}\\r?$`, 'm').test(output))
         samples.set(mark, threadTimes(child.pid!));
     }
+    if (ready !== undefined && !samples.has('ready') && /^ready\r?$/m.test(output)) {
+      samples.set('ready', new Map());
+      void go();
+    }
   });
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     errors += text;
   });
   const [code] = (await once(child, 'close')) as [number | null];
+  if (failure !== undefined) throw failure;
   const [settle, start, end] = ['settle', 'start', 'end'].map((mark) => samples.get(mark));
   if (code !== 0 || settle === undefined || start === undefined || end === undefined) {
     throw new Error(`${command.join(' ')} ended with ${code}:\n${output}${errors}`);
