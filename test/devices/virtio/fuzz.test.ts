@@ -5,10 +5,10 @@ import { TRANSPORTS } from '../../helpers/virtio/driver.ts';
 import { HostileGuest } from '../../helpers/virtio/hostile-guest.ts';
 import { ListTape, SeededTape } from '../../helpers/virtio/tape.ts';
 
-/** What a run must have met depends on its seed, so that of `npm test` is always the same; hostile-long.ts and fuzz-long.ts take others. */
+/** What a run must have met depends on its seed, so that of `npm test` is always the same; `npm run fuzz` takes others. */
 const SEED = 1;
 
-// A failure names a seed, and fast-check its counterexample; fuzz-long.ts beside this file goes on for millions.
+// A failure names a seed, and fast-check its counterexample; `npm run fuzz` goes on for millions.
 
 for (const transport of TRANSPORTS) {
   test(`${transport}: whatever a guest does, it harms nothing but its own device, which works again after a reset`, (t) => {

@@ -6,7 +6,7 @@ import { hostileBalloon, hostileEntropy } from '../../helpers/virtio/hostile-mem
 import { hostileVsock } from '../../helpers/virtio/hostile-vsock.ts';
 import { ListTape, SeededTape } from '../../helpers/virtio/tape.ts';
 
-/** What a run must have met depends on its seed, so that of `npm test` is always the same; hostile-long.ts and fuzz-long.ts take others. */
+/** What a run must have met depends on its seed, so that of `npm test` is always the same; `npm run fuzz` takes others. */
 const SEED = 1;
 
 // As hostile.test.ts, for devices that move no frames.

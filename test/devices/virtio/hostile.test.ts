@@ -6,10 +6,10 @@ import { hostileConsole } from '../../helpers/virtio/hostile-console.ts';
 import { hostileNet } from '../../helpers/virtio/hostile-net.ts';
 import { ListTape, SeededTape } from '../../helpers/virtio/tape.ts';
 
-/** What a run must have met depends on its seed, so that of `npm test` is always the same; hostile-long.ts and fuzz-long.ts take others. */
+/** What a run must have met depends on its seed, so that of `npm test` is always the same; `npm run fuzz` takes others. */
 const SEED = 1;
 
-// A failure names a seed, and fast-check its counterexample; hostile-long.ts beside this file goes on for millions.
+// A failure names a seed, and fast-check its counterexample; `npm run fuzz` goes on for millions.
 
 /** What such devices do not ask of their chains: requests with answers. */
 const OF_REQUESTS = ['None', 'ChainInUse', 'QueueSize', 'QueueAlignment', 'QueueAddress'];

@@ -3,10 +3,10 @@ import fc from 'fast-check';
 import { HostileBus, WatchedBus } from '../../helpers/virtio/hostile-bus.ts';
 import { ListTape, SeededTape } from '../../helpers/virtio/tape.ts';
 
-/** What a run must have met depends on its seed, so that of `npm test` is always the same; pci-fuzz-long.ts takes others. */
+/** What a run must have met depends on its seed, so that of `npm test` is always the same; `npm run fuzz` takes others. */
 const SEED = 1;
 
-// A failure names a seed, and fast-check its counterexample; pci-fuzz-long.ts beside this file goes on for millions.
+// A failure names a seed, and fast-check its counterexample; `npm run fuzz` goes on for millions.
 
 test('whatever a guest writes to a PCI bus, BARs are decoded where they say and nowhere else, and all works again', (t) => {
   fc.assert(

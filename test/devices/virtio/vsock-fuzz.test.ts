@@ -4,7 +4,7 @@ import { TRANSPORTS } from '../../helpers/virtio/driver.ts';
 import { HostileSockets } from '../../helpers/virtio/hostile-sockets.ts';
 import { ListTape, SeededTape } from '../../helpers/virtio/tape.ts';
 
-/** What a run must have met depends on its seed, so that of `npm test` is always the same; hostile-long.ts and fuzz-long.ts take others. */
+/** What a run must have met depends on its seed, so that of `npm test` is always the same; `npm run fuzz` takes others. */
 const SEED = 1;
 
 // A failure names a seed, and fast-check its counterexample.

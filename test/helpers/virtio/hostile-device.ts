@@ -7,6 +7,7 @@ import {
 import { Fault } from '../../../devices/virtio/faults.ts';
 import { GuestMemory } from '../../../lib/memory/guest-memory.ts';
 import type { Driver } from './driver.ts';
+import { restoreFunction, touchRegister } from './hostile-registers.ts';
 import { GuestAllocator } from './ring.ts';
 import { below, onceIn, pick, type Tape } from './tape.ts';
 
@@ -47,14 +48,18 @@ export function hostileMemory(): GuestMemory {
 
 /**
  * A guest that does what a tape says to one device of any kind: chains that are nearly right on each of its queues, memory that changes
- * under it, notifications, resets and queue resets at any time. What it finds is thrown.
+ * under it, registers in any order, notifications, resets and queue resets at any time. What it finds is thrown.
  */
 export class HostileDevice {
   readonly faults = new Array<number>(Object.keys(Fault).length).fill(0);
   chains = 0;
+  registerAccesses = 0;
+  resets = 0;
   readonly #subject: HostileSubject;
   #rarity = 64;
   #next = 0;
+  /** Registers are touched as often as chains are offered. */
+  #meddling = false;
 
   constructor(subject: HostileSubject) {
     this.#subject = subject;
@@ -75,6 +80,7 @@ export class HostileDevice {
     driver.allocator = new GuestAllocator(HONEST);
     // An honest driver's rings begin empty.
     driver.memory.bytes.fill(0, MARGIN + HONEST, MARGIN + HONEST + 0x1000);
+    restoreFunction(driver);
     driver.start({ features, queueSize: 16 });
     this.#subject.proveAlive();
     this.#checkMargins();
@@ -82,6 +88,9 @@ export class HostileDevice {
 
   #start(tape: Tape): void {
     const { driver, features } = this.#subject;
+    this.resets++;
+    restoreFunction(driver);
+    this.#meddling = onceIn(tape, 8);
     this.#rarity = pick(tape, [12, 100, 1000, 10_000]);
     driver.allocator = new GuestAllocator(0x1000);
     if (!onceIn(tape, 16)) driver.memory.bytes.fill(0, MARGIN + 0x1000, MARGIN + TABLES);
@@ -91,6 +100,12 @@ export class HostileDevice {
 
   #step(tape: Tape): void {
     const { driver, writable } = this.#subject;
+    if (this.#meddling && onceIn(tape, 2)) {
+      for (let i = below(tape, 32); i >= 0; i--) {
+        this.registerAccesses++;
+        touchRegister(tape, driver);
+      }
+    }
     const queue = below(tape, writable.length);
     switch (below(tape, 12)) {
       case 0:

@@ -1,4 +1,3 @@
-import * as pci from '../../../devices/pci/constants.ts';
 import { BlockDevice } from '../../../devices/virtio/block/block.ts';
 import * as blk from '../../../devices/virtio/block/constants.ts';
 import {
@@ -8,12 +7,13 @@ import {
   VRING_DESC_F_WRITE,
 } from '../../../devices/virtio/constants.ts';
 import { Fault } from '../../../devices/virtio/faults.ts';
+import type { RateLimiterConfig } from '../../../lib/config/types.ts';
 import { GuestMemory } from '../../../lib/memory/guest-memory.ts';
 import { BLOCK_FEATURES, BlockDriver } from './block-driver.ts';
 import type { TransportName } from './driver.ts';
+import { TestLimiter } from './hostile-limiter.ts';
+import { restoreFunction, touchRegister } from './hostile-registers.ts';
 import { MemoryDisk } from './memory-disk.ts';
-import type { MmioRegisters } from './mmio-registers.ts';
-import type { OwnPciRegisters } from './pci-registers.ts';
 import { GuestAllocator } from './ring.ts';
 import { below, onceIn, pick, type Tape } from './tape.ts';
 
@@ -39,6 +39,15 @@ const ADDRESSES = [
   0xffff_ffff * 0x1_0000_0000 + 0xffff_f000,
 ];
 
+const UNLIMITED: RateLimiterConfig = { bandwidth: undefined, ops: undefined };
+
+export interface HostileOptions {
+  readonly slow: boolean;
+  readonly readOnly: boolean;
+  /** Default: none. */
+  readonly limits?: RateLimiterConfig;
+}
+
 export interface HostileCounts {
   chains: number;
   registerAccesses: number;
@@ -56,7 +65,7 @@ export class HostileGuest {
   readonly disk: MemoryDisk;
   readonly driver: BlockDriver;
   readonly memory: GuestMemory;
-  readonly #transport: TransportName;
+  readonly #limiter: TestLimiter;
   readonly #readOnlyCopy: Uint8Array | undefined;
   #table = SCRATCH;
   /** Registers are touched as often as chains are offered. */
@@ -65,8 +74,7 @@ export class HostileGuest {
   /** Something about a chain is wrong once in so many times. */
   #rarity = 64;
 
-  constructor(transport: TransportName, options: { slow: boolean; readOnly: boolean }) {
-    this.#transport = transport;
+  constructor(transport: TransportName, options: HostileOptions) {
     const buffer = new SharedArrayBuffer(MEMORY_SIZE + 2 * MARGIN);
     new Uint8Array(buffer).fill(CANARY);
     this.memory = new GuestMemory(buffer, MARGIN, MEMORY_SIZE);
@@ -75,7 +83,8 @@ export class HostileGuest {
     if (options.slow) this.disk.depth = 8;
     for (let i = 0; i < DISK_SIZE; i++) this.disk.bytes[i] = i * 7;
     this.#readOnlyCopy = options.readOnly ? this.disk.bytes.slice() : undefined;
-    const device = new BlockDevice(this.disk, { id: 'fuzzed', flush: true });
+    this.#limiter = new TestLimiter(options.limits ?? UNLIMITED);
+    const device = new BlockDevice(this.disk, { id: 'fuzzed', flush: true, limiter: this.#limiter.limiter });
     this.driver = new BlockDriver(transport, device, this.memory);
     const faults = new Array<number>(Object.keys(Fault).length).fill(0);
     this.counts = { chains: 0, registerAccesses: 0, resets: 0, faults };
@@ -112,8 +121,9 @@ export class HostileGuest {
   proveAlive(): void {
     this.disk.errno = 0;
     this.disk.shortBy = 0;
+    this.#limiter.limiter.update(UNLIMITED);
     const { driver, disk } = this;
-    this.#restoreFunction();
+    restoreFunction(this.driver);
     driver.allocator = new GuestAllocator(HONEST);
     driver.start({ features: BLOCK_FEATURES, queueSize: 16 });
     const sector = 5;
@@ -130,7 +140,7 @@ export class HostileGuest {
   }
 
   #start(tape: Tape): void {
-    this.#restoreFunction();
+    restoreFunction(this.driver);
     this.counts.resets++;
     this.#meddling = onceIn(tape, 4);
     this.#rarity = pick(tape, [12, 100, 1000, 10_000]);
@@ -165,6 +175,7 @@ export class HostileGuest {
         this.disk.errno = pick(tape, [0, 0, 5, 28, 95]);
         this.disk.shortBy = pick(tape, [0, 0, 0, 512]);
         this.disk.finish(below(tape, 8));
+        this.#limiter.advance(pick(tape, [0, 1, 100, 2000]));
         break;
       case 5:
         if (onceIn(tape, 8)) this.driver.registers.resetQueue(0);
@@ -298,33 +309,6 @@ export class HostileGuest {
 
   #touchRegister(tape: Tape): void {
     this.counts.registerAccesses++;
-    const size = pick(tape, [1, 2, 4, 4] as const);
-    const value = (onceIn(tape, 2) ? below(tape, 20) : tape.next()) % 2 ** (8 * size);
-    if (this.#transport === 'mmio') {
-      const { window } = this.driver.registers as MmioRegisters;
-      const offset = below(tape, 0x120);
-      if (onceIn(tape, 3)) window.read(offset, size);
-      else window.write(offset, size, value);
-      return;
-    }
-    const { function: device } = this.driver.registers as OwnPciRegisters;
-    const inConfig = onceIn(tape, 3);
-    const offset = inConfig ? below(tape, 256) : (below(tape, 8) << 12) | below(tape, 0x50);
-    if (onceIn(tape, 3)) {
-      if (inConfig) device.readConfig(offset, size);
-      else device.read(offset, size);
-    } else if (inConfig) device.writeConfig(offset, size, value);
-    else device.write(offset, size, value);
-  }
-
-  /** Undoes what was done to the PCI function, as firmware would. */
-  #restoreFunction(): void {
-    if (this.#transport !== 'pci') return;
-    const registers = this.driver.registers as OwnPciRegisters;
-    registers.setConfig(pci.PCI_BASE_ADDRESS_0, 4, 0xc000_0000);
-    registers.setConfig(pci.PCI_COMMAND, 2, pci.PCI_COMMAND_MEMORY | pci.PCI_COMMAND_MASTER);
-    registers.setMessage(0, 0x40);
-    registers.setMessage(1, 0x41);
-    registers.messages.arrived.length = 0;
+    touchRegister(tape, this.driver);
   }
 }

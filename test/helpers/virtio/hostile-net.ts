@@ -1,10 +1,12 @@
 import { NetDevice } from '../../../devices/virtio/net/net.ts';
 import type { TransportName } from './driver.ts';
 import { HostileDevice, type HostileSubject, hostileMemory } from './hostile-device.ts';
+import { anyLimits, TestLimiter } from './hostile-limiter.ts';
 import { MERGING, NetDriver, SOME_OFFLOADS } from './net-driver.ts';
 import { below, onceIn, pick } from './tape.ts';
 import { Wire } from './wire.ts';
 
+const UNLIMITED = { bandwidth: undefined, ops: undefined };
 const OFFLOADS = [0, 1, 7, 11];
 
 /** A hostile guest with a network, whose host end takes frames at its own pace. The wire throws where the device asks for nonsense. */
@@ -12,7 +14,9 @@ export function hostileNet(transport: TransportName): HostileDevice {
   const memory = hostileMemory();
   const wire = new Wire(memory, { features: SOME_OFFLOADS, batch: 8 });
   const mac = Uint8Array.of(2, 0, 0, 0, 0, 1);
-  const device = new NetDevice(wire, { id: 'fuzzed', mac, mtu: 1500 });
+  const [receive, transmit] = [new TestLimiter(UNLIMITED), new TestLimiter(UNLIMITED)];
+  const limiters = { receiveLimiter: receive.limiter, transmitLimiter: transmit.limiter };
+  const device = new NetDevice(wire, { id: 'fuzzed', mac, mtu: 1500, ...limiters });
   const driver = new NetDriver(transport, device, memory);
   const subject: HostileSubject = {
     driver,
@@ -34,12 +38,16 @@ export function hostileNet(transport: TransportName): HostileDevice {
         wire.waiting.push(onceIn(tape, 16) ? 5 : { header, bytes });
       }
       wire.listener?.receive();
+      const limited = pick(tape, [receive, transmit]);
+      if (onceIn(tape, 32)) limited.limiter.update(anyLimits(tape));
+      limited.advance(pick(tape, [0, 1, 100, 2000]));
       // What nobody looks at.
       wire.sent.length = 0;
     },
     proveAlive() {
       wire.waiting.length = 0;
       wire.sent.length = 0;
+      for (const { limiter } of [receive, transmit]) limiter.update(UNLIMITED);
       wire.credit = Number.POSITIVE_INFINITY;
       wire.listener?.writable();
       driver.post(8, 1526);
