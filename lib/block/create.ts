@@ -54,7 +54,9 @@ export class DriveFactory {
     const guest = this.#memory.addressOf(0);
     const ring = backend.ioEngine === 'Async' ? this.#ringWithRoom() : undefined;
     const engine =
-      ring === undefined ? new SyncEngine(image, this.#loop.arena, guest) : new AsyncEngine(image, ring, guest);
+      ring === undefined
+        ? new SyncEngine(image, this.#loop.arena, guest)
+        : new AsyncEngine(image, ring, this.#loop.arena, guest);
     const limiter =
       backend.rateLimiter === undefined
         ? undefined

@@ -50,6 +50,8 @@ export class DiskImage {
   readonly sectors: number;
   /** Bytes of a logical block of the disk behind it. */
   readonly blockSize: number;
+  /** A file rather than a block device. */
+  readonly isRegularFile: boolean;
   /** Whether ranges can be discarded and zeroed without writing them. */
   readonly canPunchHoles: boolean;
 
@@ -62,6 +64,7 @@ export class DiskImage {
       if (!stats.isFile() && !stats.isBlockDevice()) {
         throw new ConfigError(`${path} is neither a file nor a block device`, { where });
       }
+      this.isRegularFile = stats.isFile();
       lock(this.fd, path, readOnly, where, warn);
       const size = sizeOf(this.fd, stats);
       this.sectors = Math.floor(size / SECTOR_SIZE);

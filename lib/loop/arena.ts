@@ -99,6 +99,11 @@ export class NativeArena {
     return this.#words[word + 1]! * 0x1_0000_0000 + (this.#words[word]! >>> 0);
   }
 
+  /** How long the calls of the last batch took, in 1024 cycles of the time-stamp counter; a second or more is 2³⁰. */
+  get kilocycles(): number {
+    return this.#words[3] === 0 ? this.#words[2]! >>> 10 : 2 ** 30;
+  }
+
   /** One system call at once, after those that are queued: its result, or -errno. */
   invoke(number: number, a0: number, a1 = 0, a2 = 0, a3 = 0): number {
     if (this.#count === CALLS_PER_BATCH) this.submit();

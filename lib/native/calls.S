@@ -2,7 +2,8 @@
 # Called by pthread_once(3), the cheapest libc function that calls back: no arguments, so the block's address lies behind
 # the code, where lib/native/code.ts writes it before the page becomes executable.
 #
-# Block: u32 count, padding to 64 bytes, then `count` entries of 8 quadwords: number, six arguments, result (or -errno).
+# Block: u32 count, padding, u64 out: how long all of them took (cycles of the time-stamp counter), padding to 64 bytes, then `count`
+#        entries of 8 quadwords: number, six arguments, result (or -errno).
 
         .intel_syntax noprefix
         .text
@@ -10,6 +11,9 @@
         push    r12
         mov     rbx, [rip + block]
         mov     r12d, [rbx]
+        rdtsc
+        mov     [rbx + 8], eax
+        mov     [rbx + 12], edx
 next:
         sub     r12d, 1
         jc      done
@@ -25,6 +29,12 @@ next:
         mov     [rbx + 56], rax
         jmp     next
 done:
+        mov     rbx, [rip + block]
+        rdtsc
+        shl     rdx, 32
+        or      rax, rdx
+        sub     rax, [rbx + 8]
+        mov     [rbx + 8], rax
         pop     r12
         pop     rbx
         ret

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { closeSync, fsyncSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -15,8 +15,8 @@ import { median } from './lib/statistics.ts';
 
 // The same guest (fixtures/bare-metal/guests/block) drives the same image under mvm and under QEMU's microvm, which has virtio-mmio: in each
 // round every VMM once for each workload, in turn. The guest polls, so that its own CPU is never asleep and no interrupts are sent; both VMMs may use the
-// other CPU. The image is a file in the host's page cache (read before each run, written out after it), and neither VMM uses O_DIRECT: QEMU's
-// cache=writeback is mvm's cache_type without a guest that flushes.
+// other CPU. The image is a file in the host's page cache, made anew for each run, and neither VMM uses O_DIRECT: QEMU's cache=writeback, which with a
+// guest that never flushes is mvm's cache_type of either kind.
 
 const { values } = parseArgs({
   options: {
@@ -83,25 +83,21 @@ interface Result {
   readonly cpu: number;
 }
 
-function makeImage(): void {
+/**
+ * A new image, all of it in the page cache and not yet on its way to the disk. It is written in requests of the size that will be measured: ext4 has
+ * folios as large as the writes that made them, and a small write into a large one costs many times more.
+ */
+function makeImage(size: number): void {
+  rmSync(image, { force: true });
   const file = openSync(image, 'w');
-  const block = Buffer.alloc(MIB);
+  const block = Buffer.alloc(size);
   for (let i = 0; i < block.length; i++) block[i] = Math.imul(i, 0x9e37_79b1) >>> 24;
-  for (let i = 0; i < IMAGE_MIB; i++) writeSync(file, block);
+  for (let written = 0; written < IMAGE_MIB * MIB; written += size) writeSync(file, block);
   closeSync(file);
 }
 
-/** Writes out what a run before left, and brings all of the image into the page cache. */
-function prepareImage(): void {
-  const file = openSync(image, 'r+');
-  fsyncSync(file);
-  const block = Buffer.alloc(MIB);
-  while (readSync(file, block) > 0);
-  closeSync(file);
-}
-
-async function measure(command: (cmdline: string) => string[], workload: string): Promise<Result> {
-  prepareImage();
+async function measure(command: (cmdline: string) => string[], workload: string, size: number): Promise<Result> {
+  makeImage(size);
   const millions = (time: number) => Math.round((time * tscKhz) / 1000);
   const warmup = Math.max(0.3, seconds / 2);
   const times = `warmup=${millions(warmup)} cycles=${millions(seconds)} settle=${millions(0.03)}`;
@@ -123,7 +119,6 @@ async function measure(command: (cmdline: string) => string[], workload: string)
   };
 }
 
-makeImage();
 process.stdout.write(
   `virtio-blk from a polling guest, ${rounds} rounds of ${seconds} s each in turn: medians; times in µs; CPU: of all the VMM's threads but the ` +
     'vCPU’s, an operation;\nthroughput against QEMU with the same way to the kernel: the median of the rounds’ ratios, from, to\n\n',
@@ -135,7 +130,7 @@ for (const [name, workload, size] of WORKLOADS) {
   for (let round = 0; round < rounds; round++) {
     for (let i = 0; i < vmms.length; i++) {
       const [vmm, command] = vmms[(round + i) % vmms.length]!;
-      results.get(vmm)!.push(await measure(command, workload));
+      results.get(vmm)!.push(await measure(command, workload, size));
     }
     process.stderr.write('.');
   }

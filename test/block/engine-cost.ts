@@ -46,7 +46,7 @@ function measure(engine: 'Sync' | 'Async', write: boolean, depth: number): void 
   const image = new DiskImage({ path, readOnly: false, where: '', warn: console.error });
   const ring = engine === 'Async' ? new IoUring(loop) : undefined;
   const guest = memory.addressOf(0);
-  const backend = ring === undefined ? new SyncEngine(image, arena, guest) : new AsyncEngine(image, ring, guest);
+  const backend = ring === undefined ? new SyncEngine(image, arena, guest) : new AsyncEngine(image, ring, arena, guest);
   const device = new BlockDevice(backend, { id: 'cost', flush: true });
   const core = new VirtioCore(device, memory.guest, new FaultLog('cost', console.error));
   const line = { trigger: () => arena.post(SYS_write, interrupts, one.address, 8) };

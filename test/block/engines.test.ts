@@ -183,6 +183,25 @@ test('Async: a batch is one system call, made with the loop’s others', (t) => 
   t.is(driver.ring().collect().length, 32);
 });
 
+test('Async: writes of whole pages are made at once, with the call that submits the rest', (t) => {
+  const { driver, ring } = fileDisk(t, 'Async');
+  const { arena } = testLoop();
+  arena.submit();
+  const before = arena.batch;
+  const whole = [driver.write(0, pattern(4096, 1)), driver.write(16, pattern(8192, 2))];
+  const part = driver.write(9, pattern(512, 3));
+  const read = driver.read(40, 512);
+  driver.core.poll();
+  t.is(arena.batch - before, 1);
+  t.deepEqual(
+    whole.map((request) => driver.status(request)),
+    [OK, OK],
+  );
+  t.not(driver.status(part), OK);
+  while (driver.status(part) !== OK || driver.status(read) !== OK) ring.poll();
+  t.is(driver.ring().collect().length, 4);
+});
+
 test('Async: before it sleeps it is told of completions, and sees those that came before', (t) => {
   const { driver, device, ring } = fileDisk(t, 'Async');
   t.false(ring.listen());

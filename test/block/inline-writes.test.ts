@@ -1,0 +1,41 @@
+import test from 'ava';
+import { InlineWrites } from '../../lib/block/inline-writes.ts';
+
+const SLOW = 1 << 20;
+
+/** How many of the next writes are not allowed. */
+function rest(writes: InlineWrites): number {
+  let count = 0;
+  while (!writes.allows(0, 4096)) count++;
+  return count;
+}
+
+test('whole pages of a file are written at once, parts of pages and block devices are not', (t) => {
+  const writes = new InlineWrites(true);
+  t.true(writes.allows(8192, 12288));
+  t.false(writes.allows(512, 4096));
+  t.false(writes.allows(4096, 512));
+  t.false(new InlineWrites(false).allows(0, 4096));
+});
+
+test('after one that had to wait, some go through the ring: more each time, fewer after batches that were fast', (t) => {
+  const writes = new InlineWrites(true);
+  writes.took(100, 4096);
+  t.is(rest(writes), 0);
+  writes.took(SLOW, 4096);
+  const first = rest(writes);
+  t.true(first > 100);
+  writes.took(SLOW, 4096);
+  t.is(rest(writes), 2 * first);
+  for (let i = 0; i < 1000; i++) writes.took(SLOW, 4096);
+  const longest = rest(writes);
+  for (let i = 0; i < 2 * longest; i++) writes.took(100, 4096);
+  writes.took(SLOW, 4096);
+  t.is(rest(writes), first);
+});
+
+test('what takes long because it is much has not waited', (t) => {
+  const writes = new InlineWrites(true);
+  writes.took(SLOW, 1 << 30);
+  t.is(rest(writes), 0);
+});
