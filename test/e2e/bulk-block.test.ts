@@ -92,31 +92,38 @@ for (const transport of TRANSPORTS) {
   });
 }
 
-// A bucket begins full, so that much is free at first; the rest has to take as long as the limit says.
-for (const [what, limit, size, count, seconds] of [
-  ['10 MiB a second', { bandwidth: { size: MIB, refill_time: 100 } }, 65536, 16 + 480, 3],
-  ['1000 operations a second', { ops: { size: 100, refill_time: 100 } }, 4096, 100 + 3000, 3],
+// A bucket begins full, so that much is free at first; the rest has to take as long as the limit says. The bucket holds what a second brings, so
+// that a host that stops us for a moment takes nothing away.
+const SECONDS = 3;
+const ATTEMPTS = 3;
+for (const [what, limit, size, count] of [
+  ['10 MiB a second', { bandwidth: { size: 10 * MIB, refill_time: 1000 } }, 65536, (1 + SECONDS) * 160],
+  ['1000 operations a second', { ops: { size: 1000, refill_time: 1000 } }, 4096, (1 + SECONDS) * 1000],
   [
     '20 MiB a second after a burst of 8 MiB',
-    { bandwidth: { size: 2 * MIB, refill_time: 100, one_time_burst: 8 * MIB } },
+    { bandwidth: { size: 20 * MIB, refill_time: 1000, one_time_burst: 8 * MIB } },
     131072,
-    16 + 64 + 480,
-    3,
+    64 + (1 + SECONDS) * 160,
   ],
 ] as const) {
   for (const engine of ENGINES) {
     test.serial(`a drive limited to ${what} keeps within a tenth of it, ${engine}`, async (t) => {
-      const image = sparseImage('limited.img', 64);
+      const image = sparseImage('limited.img', 96);
       const cmdline = `mode=bench op=write access=sequential size=${size} depth=4 count=${count}`;
-      const drive = { rate_limiter: limit };
-      await using mvm = new Mvm(blockGuestArguments({ config, image, engine, cmdline, drive }));
-      const start = await mvm.waitFor(/^start/m);
-      const end = await mvm.waitFor(/^end/m);
-      const { code, stdout, stderr } = await mvm.end();
-      t.is(code, ExitCode.Ok, stderr);
-      t.regex(stdout, new RegExp(`^operations=${count} failed=0 `, 'm'));
-      const took = (end - start) / 1000;
-      t.true(took > seconds * 0.9 && took < seconds * 1.1, `${took} s instead of ${seconds}`);
+      const args = blockGuestArguments({ config, image, engine, cmdline, drive: { rate_limiter: limit } });
+      let took = Number.POSITIVE_INFINITY;
+      // It must never be faster; slower it may be where the host is busy with something else.
+      for (let attempt = 0; attempt < ATTEMPTS && took > SECONDS * 1.1; attempt++) {
+        await using mvm = new Mvm(args);
+        const start = await mvm.waitFor(/^start/m);
+        const end = await mvm.waitFor(/^end/m);
+        const { code, stdout, stderr } = await mvm.end();
+        t.is(code, ExitCode.Ok, stderr);
+        t.regex(stdout, new RegExp(`^operations=${count} failed=0 `, 'm'));
+        took = (end - start) / 1000;
+        t.true(took > SECONDS * 0.9, `${took} s instead of ${SECONDS}`);
+      }
+      t.true(took < SECONDS * 1.1, `${took} s instead of ${SECONDS}`);
     });
   }
 }

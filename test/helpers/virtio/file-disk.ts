@@ -66,7 +66,9 @@ export function fileDisk(
   const guest = memory.addressOf(0);
   const uring = engine === 'Async' ? testRing() : undefined;
   const backend =
-    uring === undefined ? new SyncEngine(image, testLoop().arena, guest) : new AsyncEngine(image, uring, testLoop().arena, guest);
+    uring === undefined
+      ? new SyncEngine(image, testLoop().arena, guest)
+      : new AsyncEngine(image, uring, testLoop().arena, guest);
   const device = new BlockDevice(backend, { id: 'disk', flush: true });
   const driver = new BlockDriver('mmio', device, memory.guest);
   driver.start({ features: BLOCK_FEATURES, queueSize: 256 });
