@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { DEFAULT_PARENT, findHierarchies, type Hierarchy, type PlannedCgroup, planCgroups } from './cgroup-plan.ts';
 import type { JailSettings } from './options.ts';
+import { OwnCgroup } from './own-cgroup.ts';
 
 function read(path: string): string | undefined {
   try {
@@ -22,6 +24,13 @@ export function chooseCgroups(settings: JailSettings, id: string, isRootless: bo
   return planCgroups(settings, id, hierarchies, (hierarchy) =>
     isRootless ? ownCgroup(own, hierarchy) : DEFAULT_PARENT,
   );
+}
+
+/** The cgroup v2 that we are in, if there is any. */
+export function findOwnCgroup(id: string): OwnCgroup | undefined {
+  const unified = findHierarchies(read('/proc/self/mountinfo') ?? '', read).find(({ version }) => version === 2);
+  if (unified === undefined) return undefined;
+  return new OwnCgroup(join(unified.mountPoint, ownCgroup(read('/proc/self/cgroup') ?? '', unified)), id);
 }
 
 /** The cgroup that we are in, relative to the hierarchy's root: a line of /proc/self/cgroup is `id:controllers:path`. */

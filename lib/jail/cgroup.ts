@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { HostError } from '../errors.ts';
 import type { PlannedCgroup } from './cgroup-plan.ts';
 import type { CgroupSetting } from './options.ts';
+import { handDown, type OwnCgroup } from './own-cgroup.ts';
 
 /** A cgroup is busy for a moment after its last process has ended. */
 const REMOVE_TRIES = 50;
@@ -51,14 +52,18 @@ function readIfThere(file: string): string {
   }
 }
 
-/** Makes a cgroup, and writes its limits. @throws HostError where the host does not let us */
-export function makeCgroup(planned: PlannedCgroup): void {
+/**
+ * Makes a cgroup, and writes its limits.
+ * @param own where mvm itself is, which it may leave
+ * @throws HostError where the host does not let us
+ */
+export function makeCgroup(planned: PlannedCgroup, own?: OwnCgroup): void {
   const directory = directoryOf(planned);
   if (!planned.isOwn) {
     if (existsSync(join(directory, 'cgroup.procs'))) return;
     throw new HostError('there is no such cgroup', { where: `--parent-cgroup ${planned.path.join('/')}` });
   }
-  makeDirectories(planned);
+  makeDirectories(planned, own);
   for (const setting of planned.settings) writeLimit(directory, setting);
 }
 
@@ -104,13 +109,13 @@ export function missingParents({ mountPoint, path }: PlannedCgroup): string[] {
     .filter((directory) => !existsSync(directory));
 }
 
-function makeDirectories(planned: PlannedCgroup): void {
+function makeDirectories(planned: PlannedCgroup, own: OwnCgroup | undefined): void {
   const { mountPoint, path, version, controllers } = planned;
   for (let tries = 1; ; tries++) {
     try {
       let directory = mountPoint;
       for (const part of path) {
-        if (version === 2) enableControllers(directory, controllers);
+        if (version === 2) enableControllers(directory, controllers, own);
         directory = join(directory, part);
         makeDirectory(directory);
         if (version === 1) inheritCpuset(directory);
@@ -136,13 +141,18 @@ function makeDirectory(directory: string): void {
 }
 
 /** cgroup v2: a cgroup has the controllers that its parent hands down (cgroup.subtree_control). */
-function enableControllers(directory: string, controllers: readonly string[]): void {
+function enableControllers(directory: string, controllers: readonly string[], own: OwnCgroup | undefined): void {
   const file = join(directory, 'cgroup.subtree_control');
   const enabled = readFileSync(file, 'utf8').split(/\s+/);
   const missing = controllers.filter((controller) => !enabled.includes(controller));
   if (missing.length === 0) return;
   try {
-    writeFileSync(file, missing.map((controller) => `+${controller}`).join(' '));
+    try {
+      handDown(directory, '+', missing);
+    } catch (error) {
+      if (codeOf(error) !== 'EBUSY' || own?.directory !== directory) throw error;
+      own.leave(missing);
+    }
   } catch (error) {
     const code = codeOf(error);
     const message = `cannot use ${missing.join(' and ')} below the cgroup ${directory} (${code})`;

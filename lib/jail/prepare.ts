@@ -4,13 +4,14 @@ import { bindingAsset } from '../ffi/binding.ts';
 import type { Profiles } from '../seccomp/profile.ts';
 import { permittedCapabilities } from './capabilities.ts';
 import { CgroupPermissionError, checkUnused, makeCgroup, missingParents, openProcesses } from './cgroup.ts';
-import { chooseCgroups } from './cgroup-choice.ts';
+import { chooseCgroups, findOwnCgroup } from './cgroup-choice.ts';
 import type { PlannedCgroup } from './cgroup-plan.ts';
 import { memoryFile, moveUp, streamPair } from './descriptors.ts';
 import { JailDirectory } from './directory.ts';
 import { writeHandover } from './handover.ts';
 import { openNetNamespace } from './netns.ts';
 import type { JailSettings } from './options.ts';
+import type { OwnCgroup } from './own-cgroup.ts';
 import type { JailPlan } from './plan.ts';
 import { kindOnHost, makeRoot } from './root.ts';
 import { planRoot } from './root-plan.ts';
@@ -35,6 +36,8 @@ export class PreparedJail {
   readonly channel: number;
   /** For the process id of mvm in the jail. */
   readonly pidFile: number;
+  /** Where an ordinary user has its limits. */
+  readonly #ownCgroup: OwnCgroup | undefined;
 
   /** @throws HostError where something cannot be had; nothing is left behind then */
   constructor(
@@ -49,14 +52,18 @@ export class PreparedJail {
     const netns = settings.netns === undefined ? undefined : moveUp(openNetNamespace(settings.netns));
     const planned = chooseCgroups(settings, config.id, plan.isRootless);
     const root = planRoot(config, kindOnHost);
+    if (plan.isRootless && planned.length > 0) this.#ownCgroup = findOwnCgroup(config.id);
     this.directory = JailDirectory.claim(plan.baseDirectory, config.id);
     try {
       for (const cgroup of planned) checkUnused(cgroup);
       this.directory.note({
         cgroups: planned.filter(({ isOwn }) => isOwn).map(({ mountPoint, path }) => ({ mountPoint, path })),
-        parents: [...new Set(planned.filter(({ isOwn }) => isOwn).flatMap(missingParents))],
+        parents: [
+          ...new Set(planned.filter(({ isOwn }) => isOwn).flatMap(missingParents)),
+          ...(this.#ownCgroup === undefined ? [] : [this.#ownCgroup.below]),
+        ],
       });
-      const joined = makeCgroups(planned, plan.isRootless ? warn : undefined);
+      const joined = makeCgroups(planned, this.#ownCgroup, plan.isRootless ? warn : undefined);
       this.cgroups = joined.map(({ cgroup }) => cgroup);
       const identity = plan.isRootless ? undefined : plan.identity;
       this.pidFile = makeRoot(this.directory.root, root, identity);
@@ -91,6 +98,7 @@ export class PreparedJail {
       };
     } catch (error) {
       this.directory.giveUp();
+      comeBackIfPossible(this.#ownCgroup);
       throw error;
     }
   }
@@ -107,7 +115,15 @@ export class PreparedJail {
     closeSync(this.channel);
     closeSync(this.pidFile);
     this.directory.remove();
+    this.#ownCgroup?.comeBack();
   }
+}
+
+/** After an error that matters more. */
+function comeBackIfPossible(own: OwnCgroup | undefined): void {
+  try {
+    own?.comeBack();
+  } catch {}
 }
 
 /**
@@ -116,11 +132,12 @@ export class PreparedJail {
  */
 function makeCgroups(
   planned: readonly PlannedCgroup[],
+  own: OwnCgroup | undefined,
   warn: ((message: string) => void) | undefined,
 ): { cgroup: PlannedCgroup; fd: number }[] {
   return planned.flatMap((cgroup) => {
     try {
-      makeCgroup(cgroup);
+      makeCgroup(cgroup, own);
       return [{ cgroup, fd: moveUp(openProcesses(cgroup)) }];
     } catch (error) {
       if (warn === undefined || !(error instanceof CgroupPermissionError)) throw error;

@@ -1,5 +1,16 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, fstatSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import {
+  chownSync,
+  existsSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
@@ -317,6 +328,37 @@ test.serial('an ordinary user has the same jail, by a namespace of users', async
   t.is(code, 143, stderr);
   t.is(stderr, '');
   t.false(existsSync(base));
+});
+
+test.serial('an ordinary user has limits in a cgroup of its own, and leaves it as it was', async (t) => {
+  const unified = HIERARCHIES.find(({ version }) => version === 2);
+  const controller = ['pids', 'hugetlb'].find((name) => unified?.controllers.includes(name));
+  if (unified === undefined || controller === undefined)
+    throw new Error('this host has no cgroup v2 with a controller');
+  const delegated = join(unified.mountPoint, `mvm-delegated-${process.pid}`);
+  writeFileSync(join(unified.mountPoint, 'cgroup.subtree_control'), `+${controller}`);
+  mkdirSync(delegated);
+  t.teardown(() => rmdirSync(delegated));
+  for (const name of ['', 'cgroup.procs', 'cgroup.subtree_control'])
+    chownSync(join(delegated, name), USER.uid, USER.gid);
+  const folder = folderFor(t, USER);
+  const [kernel] = copyTo(folder, spin) as [string];
+  const file = controller === 'pids' ? 'pids.max' : 'hugetlb.2MB.max';
+  const args = ['--kernel', kernel, '--cgroup', `${file}=${8 * MIB}`];
+  const enter = ['sh', '-ec', 'echo 0 > "$1/cgroup.procs"; shift; exec "$@"', 'sh', delegated];
+  const jailed = await startSpinning(t, join(folder, 'jailer'), 'one', args, [...enter, ...asUser(folder)]);
+  const cgroup = join(delegated, 'one');
+  t.is(readFileSync(join(cgroup, 'cgroup.procs'), 'utf8'), `${jailed.pid}\n`);
+  t.is(readFileSync(join(cgroup, file), 'utf8'), `${8 * MIB}\n`);
+  jailed.process.kill('SIGTERM');
+  const { code, stderr } = await jailed.end();
+  t.is(stderr, '');
+  t.is(code, 143);
+  t.deepEqual(
+    readdirSync(delegated, { withFileTypes: true }).filter((entry) => entry.isDirectory()),
+    [],
+  );
+  t.is(readFileSync(join(delegated, 'cgroup.subtree_control'), 'utf8').trim(), '');
 });
 
 test.serial('what an ordinary user cannot have is a line each', async (t) => {
