@@ -30,7 +30,7 @@ test.serial('doctor says for each thing what it means, and ends with 0 where vir
   ]) {
     t.true(names.includes(name), name);
   }
-  for (const name of ['passt', 'io_uring', 'vsock', 'cgroup v2', 'user namespaces', 'Landlock', 'seccomp']) {
+  for (const name of ['passt', 'io_uring', 'vsock', 'cgroups', 'jail', 'user namespaces', 'Landlock', 'seccomp']) {
     t.true(names.includes(name), name);
   }
   for (const { name, value, meaning } of findings) {

@@ -7,6 +7,7 @@ import { probeDevices } from '../../lib/host/device-probes.ts';
 import { findProgram } from '../../lib/host/find-program.ts';
 import type { Finding } from '../../lib/host/finding.ts';
 import { HostView } from '../../lib/host/host-view.ts';
+import { probeJail } from '../../lib/host/jail-probes.ts';
 import { probeKvmDevice } from '../../lib/host/kvm-device.ts';
 import { probeKvmKind } from '../../lib/host/kvm-kind.ts';
 import { freeHugePages, probeMemory } from '../../lib/host/memory-probes.ts';
@@ -164,17 +165,26 @@ test('user namespaces that a setting forbids, and seccomp without an action', (t
   t.is(confinement({}, 'seccomp').value, 'not in this kernel');
 });
 
-test('cgroup v2: mounted where it is, delegated or not, with its controllers', (t) => {
-  const cgroup = (files: Record<string, string>) => finding(probeConfinement(hostWith(t, files)), 'cgroup v2');
-  const mountinfo = '30 1 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw';
-  const own = '/sys/fs/cgroup/user.slice/mvm';
-  const base = { '/proc/self/mountinfo': mountinfo, '/proc/self/cgroup': '0::/user.slice/mvm' };
-  t.is(cgroup({}).value, 'not mounted');
-  const delegated = { [`${own}/cgroup.procs`]: '', [`${own}/cgroup.subtree_control`]: '' };
-  t.like(cgroup({ ...base, ...delegated, [`${own}/cgroup.controllers`]: 'cpuset cpu io memory pids' }), {
-    state: 'good',
-    value: '/sys/fs/cgroup, delegated to this user, controllers: cpuset cpu io memory pids',
-  });
-  t.regex(cgroup({ ...base, ...delegated, [`${own}/cgroup.controllers`]: 'cpu pids' }).meaning, /need memory, io/);
-  t.regex(cgroup({ ...base, [`${own}/cgroup.controllers`]: 'cpu io memory pids' }).value, /not delegated/);
+test('cgroups: mounted where they are, of either version, for root and for others', (t) => {
+  const cgroups = (files: Record<string, string>, isRoot = false) =>
+    finding(probeJail(hostWith(t, files), isRoot), 'cgroups');
+  const unified = '30 1 0:26 / /cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw';
+  const memory = '31 1 0:27 / /cgroup/memory rw - cgroup cgroup rw,memory';
+  t.is(cgroups({}).value, 'not mounted');
+  t.is(cgroups({ '/proc/self/mountinfo': unified }, true).value, 'without controllers');
+  const base = { '/proc/self/mountinfo': `${unified}\n${memory}`, '/cgroup/cgroup.controllers': 'rdma cpu pids' };
+  const value = 'version 2: cpu pids; version 1: memory';
+  t.like(cgroups(base, true), { state: 'good', value });
+  t.like(cgroups(base), { state: 'fair', value: `${value}, not delegated` });
+  const own = { '/proc/self/cgroup': '0::/user.slice/mvm', '/cgroup/user.slice/mvm/cgroup.procs': '' };
+  t.is(cgroups({ ...base, ...own }).state, 'fair');
+  t.like(cgroups({ ...base, ...own, '/cgroup/user.slice/mvm/cgroup.subtree_control': '' }), { state: 'good', value });
+});
+
+test('a jail is made by root, or by a user who may make namespaces', (t) => {
+  const jail = (files: Record<string, string>, isRoot: boolean) =>
+    finding(probeJail(hostWith(t, files), isRoot), 'jail');
+  const forbidden = { '/proc/sys/user/max_user_namespaces': '0' };
+  t.like(jail(forbidden, true), { state: 'good', value: 'by root' });
+  t.like(jail(forbidden, false), { state: 'fair', value: 'by root only' });
 });
