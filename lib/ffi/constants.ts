@@ -66,6 +66,7 @@ export const FALLOC_FL_ZERO_RANGE = 0x10;
 export const EINTR = 4;
 export const EAGAIN = 11;
 export const EPERM = 1;
+export const ENOMEM = 12;
 export const EACCES = 13;
 export const EFAULT = 14;
 export const EBUSY = 16;

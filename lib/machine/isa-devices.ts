@@ -73,6 +73,8 @@ export function addIsaDevices(
   ports.add(ACPI_SLEEP_STATUS_PORT, 1, power.sleepStatus, 1);
   ports.add(ACPI_RESET_PORT, 1, power.reset, 1);
   ports.add(PVPANIC_PORT, 1, new Pvpanic((event) => event === 'panicked' && onPanic()), 1);
+  // The first date that is taken apart has V8 read the files of the host's time zone, which it may not once mvm is confined.
+  new Date().getUTCDate();
   const rtc = new Rtc();
   ports.add(CMOS_INDEX_PORT, 1, rtc.index, 1);
   ports.add(CMOS_DATA_PORT, 1, rtc.data, 1);

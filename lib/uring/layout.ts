@@ -1,4 +1,4 @@
-import { bytes, s32, struct, u8, u16, u32, u64 } from '../kvm/layout.ts';
+import { array, bytes, s32, struct, u8, u16, u32, u64 } from '../kvm/layout.ts';
 
 /** io_uring's interface to user space (Linux: <linux/io_uring.h>). */
 
@@ -66,6 +66,15 @@ export const io_uring_cqe = struct('io_uring_cqe', { user_data: u64, res: s32, f
 /** Argument of `IORING_REGISTER_FILES_UPDATE`: `data` is the address of the descriptors. */
 export const io_uring_rsrc_update = struct('io_uring_rsrc_update', { offset: u32, resv: u32, data: u64 });
 
+/** What a ring is restricted to: an operation (of entries, or of io_uring_register), or flags of entries. */
+export const io_uring_restriction = struct('io_uring_restriction', {
+  opcode: u16,
+  op: u8,
+  resv: u8,
+  resv2: array(u32, 3),
+});
+
+export const IORING_SETUP_R_DISABLED = 1 << 6;
 export const IORING_SETUP_SUBMIT_ALL = 1 << 7;
 export const IORING_SETUP_SINGLE_ISSUER = 1 << 12;
 export const IORING_SETUP_NO_MMAP = 1 << 14;
@@ -96,3 +105,10 @@ export const IORING_FSYNC_DATASYNC = 1 << 0;
 export const IORING_REGISTER_FILES = 2;
 export const IORING_REGISTER_EVENTFD = 4;
 export const IORING_REGISTER_FILES_UPDATE = 6;
+export const IORING_REGISTER_RESTRICTIONS = 11;
+export const IORING_REGISTER_ENABLE_RINGS = 12;
+
+export const IORING_RESTRICTION_REGISTER_OP = 0;
+export const IORING_RESTRICTION_SQE_OP = 1;
+export const IORING_RESTRICTION_SQE_FLAGS_ALLOWED = 2;
+export const IORING_RESTRICTION_SQE_FLAGS_REQUIRED = 3;

@@ -16,11 +16,24 @@ import type { EventLoop, Poller, Watch } from '../loop/event-loop.ts';
 import {
   IORING_CQ_EVENTFD_DISABLED,
   IORING_ENTER_GETEVENTS,
+  IORING_OP_FALLOCATE,
+  IORING_OP_FSYNC,
+  IORING_OP_READ,
+  IORING_OP_READV,
+  IORING_OP_WRITE,
+  IORING_OP_WRITEV,
+  IORING_REGISTER_ENABLE_RINGS,
   IORING_REGISTER_EVENTFD,
   IORING_REGISTER_FILES,
   IORING_REGISTER_FILES_UPDATE,
+  IORING_REGISTER_RESTRICTIONS,
+  IORING_RESTRICTION_REGISTER_OP,
+  IORING_RESTRICTION_SQE_FLAGS_ALLOWED,
+  IORING_RESTRICTION_SQE_FLAGS_REQUIRED,
+  IORING_RESTRICTION_SQE_OP,
   IOSQE_FIXED_FILE,
   io_uring_cqe,
+  io_uring_restriction,
   io_uring_rsrc_update,
   io_uring_sqe,
 } from './layout.ts';
@@ -30,6 +43,19 @@ import { setUpUring, type UringMemory } from './setup.ts';
 const FILE_SLOTS = 16;
 const SQE_WORDS = io_uring_sqe.size / 4;
 const CQE_WORDS = io_uring_cqe.size / 4;
+
+/**
+ * All that a ring is made for. What it is asked for passes no seccomp filter, and io_uring can open files and make connections: the kernel
+ * holds it to this.
+ */
+const RESTRICTIONS: readonly (readonly [kind: number, op: number])[] = [
+  ...[IORING_OP_READ, IORING_OP_READV, IORING_OP_WRITE, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE].map(
+    (op) => [IORING_RESTRICTION_SQE_OP, op] as const,
+  ),
+  [IORING_RESTRICTION_SQE_FLAGS_ALLOWED, IOSQE_FIXED_FILE],
+  [IORING_RESTRICTION_SQE_FLAGS_REQUIRED, IOSQE_FIXED_FILE],
+  [IORING_RESTRICTION_REGISTER_OP, IORING_REGISTER_FILES_UPDATE],
+];
 
 /** Who has requests in a ring. */
 export interface UringOwner {
@@ -101,6 +127,7 @@ export class IoUring implements Poller {
     this.#eventFd = call('eventfd', 'wait for disks', 0, EFD_CLOEXEC | EFD_NONBLOCK);
     slots.view.setInt32(0, this.#eventFd, true);
     this.#register(IORING_REGISTER_EVENTFD, slots.address, 1);
+    this.#restrict();
     this.#words[this.#cqFlags] = IORING_CQ_EVENTFD_DISABLED;
     this.#watch = loop.watch(this.#eventFd, EPOLLIN | EPOLLET, () => {});
     loop.addPoller(this);
@@ -135,9 +162,12 @@ export class IoUring implements Poller {
     return file;
   }
 
+  /**
+   * Its number is free again. The kernel keeps the file open until the number is used again or the ring ends: no system call is made, as a
+   * machine that ends may make few.
+   */
   unregisterFile(file: number): void {
     this.#files[file] = false;
-    this.#setFile(file, -1);
   }
 
   /**
@@ -261,6 +291,17 @@ export class IoUring implements Poller {
     if (result < 0 && result !== -EAGAIN && result !== -EBUSY && result !== -EINTR) {
       throw new SystemError('io_uring_enter', -result, 'hand requests to a disk');
     }
+  }
+
+  #restrict(): void {
+    const { size } = io_uring_restriction;
+    const list = new NativeBuffer(RESTRICTIONS.length * size);
+    for (const [index, [opcode, op]] of RESTRICTIONS.entries()) {
+      io_uring_restriction.write(list.view, index * size, { opcode, op });
+    }
+    this.#register(IORING_REGISTER_RESTRICTIONS, list.address, RESTRICTIONS.length);
+    this.#register(IORING_REGISTER_ENABLE_RINGS, 0, 0);
+    list.release();
   }
 
   #setFile(file: number, fd: number): void {

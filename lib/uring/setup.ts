@@ -21,6 +21,7 @@ import {
   IORING_OFF_SQ_RING,
   IORING_OFF_SQES,
   IORING_SETUP_NO_MMAP,
+  IORING_SETUP_R_DISABLED,
   IORING_SETUP_SINGLE_ISSUER,
   IORING_SETUP_SUBMIT_ALL,
   io_uring_cqe,
@@ -54,7 +55,9 @@ export interface UringMemory {
  * - From 6.5 to 6.9 memory of user space must be contiguous, so that each part has to do with a page.
  *
  * @throws SystemError where the kernel does not have it, or a policy forbids it (ENOSYS, EPERM, EACCES)
- * @throws HostError where the kernel's is of no use here: older than Linux 5.8, or of 6.4
+ * It is disabled until it has been restricted.
+ *
+ * @throws HostError where the kernel's is of no use here: older than Linux 5.10, or of 6.4
  */
 export function setUpUring(): UringMemory {
   const memory = inOwnMemory(FULL_SIZE) ?? mapped() ?? inOwnMemory(ONE_PAGE_SIZE);
@@ -108,7 +111,7 @@ function mapped(): UringMemory | undefined {
  */
 function setUp(params: NativeBuffer, entries: number, flags: number, complete?: () => void): number | undefined {
   params.bytes.fill(0);
-  params.view.setUint32(io_uring_params.offset.flags, flags, true);
+  params.view.setUint32(io_uring_params.offset.flags, flags | IORING_SETUP_R_DISABLED, true);
   complete?.();
   const fd = tryCall('syscall', SYS_io_uring_setup, entries, params.address, 0, 0, 0, 0);
   if (fd >= 0) return fd;
