@@ -1,4 +1,5 @@
 import test, { type ExecutionContext } from 'ava';
+import fc from 'fast-check';
 import { ConfigProblems, problemToLine } from '../../lib/config/problems.ts';
 import { ExitCode } from '../../lib/errors.ts';
 import { parseProfile, parseProfiles } from '../../lib/seccomp/parse.ts';
@@ -219,4 +220,48 @@ test('broken JSON and repeated keys are refused', async (t) => {
   await refuses(t, `{"filter": [],\n${JSON.stringify(GOOD).slice(1)}`, [
     'p.json:2:49: /filter: this key was given before; keep one of them',
   ]);
+});
+
+/** Files that are nearly right: of the right keys, with values of any kind. */
+const nearly = fc.letrec((tie) => ({
+  value: fc.oneof(
+    { maxDepth: 3 },
+    fc.jsonValue({ maxDepth: 1 }),
+    tie('object'),
+    fc.array(tie('object'), { maxLength: 3 }),
+  ),
+  object: fc.dictionary(
+    fc.constantFrom(
+      ...['vcpu', 'main', 'runtime', 'default_action', 'filter_action', 'filter', 'syscall', 'args', 'index', 'type'],
+      ...['op', 'val', 'when', 'action', 'errno', 'trace', 'masked_eq', 'comment', 'constructor', 'toString'],
+    ),
+    fc.oneof(
+      tie('value'),
+      fc.constantFrom('trap', 'allow', 'read', 'ioctl', 'eq', 'dword', 'vsock', 'KVM_RUN', '$pid', '0x', 'PROT_EXEC|'),
+    ),
+    { maxKeys: 6 },
+  ),
+}));
+
+test('whatever a file holds, it is a profile or it is refused with places', async (t) => {
+  let refused = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.oneof(nearly.object, fc.jsonValue()), async (file) => {
+      const text = JSON.stringify(file);
+      for (const parse of [parseProfile, parseProfiles]) {
+        try {
+          await parse(text, 'p.json');
+        } catch (error) {
+          if (!(error instanceof ConfigProblems)) throw error;
+          for (const { where, message } of error.problems) {
+            t.regex(where, /^p\.json:\d+:\d+/);
+            t.not(message, '');
+          }
+          refused++;
+        }
+      }
+    }),
+    { numRuns: 1000, seed: 3 },
+  );
+  t.true(refused > 1000);
 });
