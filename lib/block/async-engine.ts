@@ -72,7 +72,7 @@ export class AsyncEngine implements BlockBackend, UringOwner {
   write(tag: number, position: number, chain: DescriptorChain, from: number, to: number): void {
     // The header before the data has been taken off: what is left to read is what is to be written.
     const length = chain.readableLength;
-    if (this.#inlineWrites.allows(position, length)) {
+    if (this.#inlineWrites.allows(position, length, this.#inlineBytes)) {
       this.#inlineBytes += length;
       this.#inline.transfer(tag, SYS_pwrite64, SYS_pwritev, position, chain, from, to);
       return;

@@ -1,5 +1,7 @@
 /** Writes of whole pages need nothing to be read first. */
 const PAGE_SIZE = 4096;
+/** So many bytes are copied at once: about 2 ms, for which everything else waits. */
+const MOST_BYTES = 8 << 20;
 /** A batch that takes more cycles than this, and than its bytes take to copy, has waited for something: about 5 ms, and 1 byte a cycle. */
 const LONG_KILOCYCLES = 1 << 14;
 const COPY_BYTES_PER_KILOCYCLE = 1 << 10;
@@ -25,9 +27,9 @@ export class InlineWrites {
     this.#possible = possible;
   }
 
-  /** Asks about one write, of `length` bytes at `position`. */
-  allows(position: number, length: number): boolean {
-    if (!this.#possible) return false;
+  /** Asks about one write, of `length` bytes at `position`, that would be made together with others, of `gathered` bytes. */
+  allows(position: number, length: number, gathered: number): boolean {
+    if (!this.#possible || gathered + length > MOST_BYTES) return false;
     if (this.#rest > 0) {
       this.#rest--;
       return false;

@@ -16,7 +16,7 @@ import { median } from './lib/statistics.ts';
 // The same guest (fixtures/bare-metal/guests/block) drives the same image under mvm and under QEMU's microvm, which has virtio-mmio: in each
 // round every VMM once for each workload, in turn. The guest polls, so that its own CPU is never asleep and no interrupts are sent; both VMMs may use the
 // other CPU. The image is a file in the host's page cache, made anew for each run, and neither VMM uses O_DIRECT: QEMU's cache=writeback, which with a
-// guest that never flushes is mvm's cache_type of either kind.
+// guest that never flushes is mvm's cache_type of either kind. Guest memory is in transparent huge pages, which QEMU always asks for.
 
 const { values } = parseArgs({
   options: {
@@ -61,7 +61,7 @@ const qemu = (aio: string) => (cmdline: string) =>
   });
 const mvm = (engine: 'Sync' | 'Async', transport: 'mmio' | 'pci') => (cmdline: string) => [
   EXECUTABLE,
-  ...blockGuestArguments({ config, image, engine, transport, cmdline }),
+  ...blockGuestArguments({ config, image, engine, transport, cmdline, hugePages: 'Transparent' }),
 ];
 
 /** Each VMM, and the one that it is to be compared with: the same way to the kernel. */

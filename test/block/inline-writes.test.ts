@@ -6,16 +6,23 @@ const SLOW = 1 << 20;
 /** How many of the next writes are not allowed. */
 function rest(writes: InlineWrites): number {
   let count = 0;
-  while (!writes.allows(0, 4096)) count++;
+  while (!writes.allows(0, 4096, 0)) count++;
   return count;
 }
 
 test('whole pages of a file are written at once, parts of pages and block devices are not', (t) => {
   const writes = new InlineWrites(true);
-  t.true(writes.allows(8192, 12288));
-  t.false(writes.allows(512, 4096));
-  t.false(writes.allows(4096, 512));
-  t.false(new InlineWrites(false).allows(0, 4096));
+  t.true(writes.allows(8192, 12288, 1 << 20));
+  t.false(writes.allows(512, 4096, 0));
+  t.false(writes.allows(4096, 512, 0));
+  t.false(new InlineWrites(false).allows(0, 4096, 0));
+});
+
+test('no more is written at once than others can wait for', (t) => {
+  const writes = new InlineWrites(true);
+  t.true(writes.allows(0, 1 << 20, 1 << 20));
+  t.false(writes.allows(0, 1 << 30, 0));
+  t.false(writes.allows(0, 4096, 1 << 30));
 });
 
 test('after one that had to wait, some go through the ring: more each time, fewer after batches that were fast', (t) => {
