@@ -95,6 +95,11 @@ export const VM_OPTIONS = {
       'A network interface: user is a user-mode network (passt), as user,tcp=8080:80,udp=5353:53 with ports of the host that lead ' +
       'to the guest; TAP a tap device. Also for more than one; instead of those in the file (/network-interfaces)',
   },
+  'metrics-path': {
+    type: 'string',
+    value: 'FILE',
+    describe: 'Write counters here, a JSON line a minute, on SIGUSR1 and at the end (/metrics/metrics_path)',
+  },
   'log-path': { type: 'string', value: 'FILE', describe: 'Log here, not to standard error (/logger/log_path)' },
   'log-level': {
     type: 'string',

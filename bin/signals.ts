@@ -1,8 +1,12 @@
 import { constants } from 'node:os';
+import { unblockSignal } from '../lib/ffi/unblock-signal.ts';
 
 /** The signals that end a run cleanly. */
 export const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 export type StopSignal = (typeof STOP_SIGNALS)[number];
+
+/** The signal that asks for a report. */
+export const REPORT_SIGNAL = 'SIGUSR1';
 
 /** The exit status of a process that a signal ended, as shells count it. */
 export function signalExitCode(signal: StopSignal): number {
@@ -15,7 +19,7 @@ export interface CaughtSignals {
   received(): StopSignal | undefined;
   /**
    * Takes note of a signal that another process was sent, which stands before us. Where a terminal sent it, it was sent to both: it counts once.
-   * @param number as in signal(7); others than those that end a run are without effect
+   * @param number as in signal(7); others than those that end a run and `REPORT_SIGNAL` are without effect
    */
   relayed(number: number): void;
 }
@@ -39,8 +43,15 @@ export function catchSignals(): CaughtSignals {
     });
   }
   const relayed = (number: number): void => {
+    if (number === constants.signals[REPORT_SIGNAL]) process.emit(REPORT_SIGNAL, REPORT_SIGNAL);
     const counter = counters.find(({ signal }) => constants.signals[signal] === number);
     if (counter !== undefined && ++counter.relayed > counter.direct) onSignal(counter.signal);
   };
   return { stop: controller.signal, received: () => received, relayed };
+}
+
+/** Calls `report` at each `REPORT_SIGNAL`, which would end the process otherwise. */
+export function catchReportSignal(report: () => void): void {
+  process.on(REPORT_SIGNAL, report);
+  unblockSignal(constants.signals[REPORT_SIGNAL]);
 }

@@ -1,7 +1,6 @@
-import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import type { LogFormat, LoggerConfig, LogLevel } from './config/types.ts';
-import { ConfigError } from './errors.ts';
+import { DescriptorSink, type LineSink, openLineSink } from './output/line-sink.ts';
 
 const LEVELS: readonly LogLevel[] = ['Off', 'Error', 'Warning', 'Info', 'Debug', 'Trace'];
 /** Names of limited warnings are constants of the source; more of them would be a defect, and are not limited apart. */
@@ -9,44 +8,8 @@ const MAX_LIMITED = 256;
 const LIMIT_INTERVAL_MS = 1000;
 const STDERR = 2;
 
-/** Where log lines go. A sink never throws and never blocks: `write` says whether the line was taken. */
-export interface LogSink {
-  write(line: string): boolean;
-  close(): void;
-}
-
 /** What is said in place of lines that a sink did not take. */
 const lostLines = (count: number) => `${count} lines of this log were lost: its output was full`;
-
-/**
- * Writes to a descriptor without waiting for it. A line that it does not take (a full pipe, a full disk, a reader that
- * went) is lost: the guest matters more.
- */
-export class DescriptorSink implements LogSink {
-  readonly #fd: number;
-  readonly #owned: boolean;
-  /** Whether only a part of the last line was taken. */
-  #isTorn = false;
-
-  constructor(fd: number, owned: boolean) {
-    this.#fd = fd;
-    this.#owned = owned;
-  }
-
-  write(line: string): boolean {
-    const bytes = Buffer.from(this.#isTorn ? `\n${line}` : line);
-    try {
-      this.#isTorn = writeSync(this.#fd, bytes) < bytes.length;
-      return !this.#isTorn;
-    } catch {
-      return false;
-    }
-  }
-
-  close(): void {
-    if (this.#owned) closeSync(this.#fd);
-  }
-}
 
 /** How often a limited warning came, and whether the last times were shown. */
 interface Limited {
@@ -59,12 +22,15 @@ interface Limited {
 }
 
 interface Shared {
-  readonly sink: LogSink;
+  readonly sink: LineSink;
   readonly config: LoggerConfig;
   readonly id: string;
   readonly level: number;
   readonly limited: Map<string, Limited>;
   lost: number;
+  /** In all. */
+  missed: number;
+  warnings: number;
   /** Whether lines go to a terminal that is raw just now. */
   isRaw: () => boolean;
   timer: NodeJS.Timeout | undefined;
@@ -90,10 +56,21 @@ export class Log {
    * @param sink default: what `config.path` names, or standard error
    * @throws ConfigError when the file cannot be opened
    */
-  static open(config: LoggerConfig, id: string, sink: LogSink = openSink(config.path)): Log {
+  static open(config: LoggerConfig, id: string, sink: LineSink = openSink(config.path)): Log {
     const level = LEVELS.indexOf(config.level);
     return new Log(
-      { sink, config, id, level, limited: new Map(), lost: 0, isRaw: () => false, timer: undefined },
+      {
+        sink,
+        config,
+        id,
+        level,
+        limited: new Map(),
+        lost: 0,
+        missed: 0,
+        warnings: 0,
+        isRaw: () => false,
+        timer: undefined,
+      },
       undefined,
     );
   }
@@ -123,6 +100,7 @@ export class Log {
   }
 
   warn(message: string): void {
+    this.#shared.warnings++;
     this.#log('Warning', message);
   }
 
@@ -152,8 +130,19 @@ export class Log {
     }
     limited.count++;
     limited.hidden++;
+    shared.warnings++;
     if (now - limited.shownAt >= LIMIT_INTERVAL_MS) this.#showLimited(limited, now);
     else shared.timer ??= this.#startTimer();
+  }
+
+  /** Lines that the log's output did not take. */
+  get missed(): number {
+    return this.#shared.missed;
+  }
+
+  /** Warnings, those that were not shown included. */
+  get warnings(): number {
+    return this.#shared.warnings;
   }
 
   /** How often each limited warning came. */
@@ -202,11 +191,14 @@ export class Log {
     if (shared.lost > 0) {
       if (!shared.sink.write(this.#format('Warning', lostLines(shared.lost), 1))) {
         shared.lost++;
+        shared.missed++;
         return;
       }
       shared.lost = 0;
     }
-    if (!shared.sink.write(this.#format(level, message, repeated))) shared.lost++;
+    if (shared.sink.write(this.#format(level, message, repeated))) return;
+    shared.lost++;
+    shared.missed++;
   }
 
   #format(level: LogLevel, message: string, repeated: number): string {
@@ -241,16 +233,8 @@ function oneLine(message: string): string {
   );
 }
 
-function openSink(path: string | undefined): LogSink {
-  if (path === undefined) return new DescriptorSink(STDERR, false);
-  const { O_RDWR, O_CREAT, O_APPEND, O_NONBLOCK, O_NOCTTY } = constants;
-  try {
-    // Reading too, so that a named pipe without a reader can be opened (fifo(7)), as Firecracker does.
-    return new DescriptorSink(openSync(path, O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY, 0o600), true);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw new ConfigError(`cannot open the log (${code})`, { where: path, cause: error });
-  }
+function openSink(path: string | undefined): LineSink {
+  return path === undefined ? new DescriptorSink(STDERR, false) : openLineSink(path, 'the log');
 }
 
 /** The log's settings where there is no configuration yet. */

@@ -6,10 +6,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import type { LoggerConfig, LogLevel } from '../lib/config/types.ts';
 import { ConfigError } from '../lib/errors.ts';
-import { defaultLogger, Log, type LogSink } from '../lib/log.ts';
+import { defaultLogger, Log } from '../lib/log.ts';
+import type { LineSink } from '../lib/output/line-sink.ts';
 
 /** Keeps what was written; `full` makes it lose lines. */
-class Memory implements LogSink {
+class Memory implements LineSink {
   readonly lines: string[] = [];
   full = false;
   closed = false;

@@ -4,7 +4,7 @@ import { Log } from '../../lib/log.ts';
 import type { Jail } from '../../lib/machine/run.ts';
 import type { Profiles } from '../../lib/seccomp/profile.ts';
 import { reportError } from '../report.ts';
-import { type CaughtSignals, catchSignals, signalExitCode } from '../signals.ts';
+import { type CaughtSignals, catchReportSignal, catchSignals, signalExitCode } from '../signals.ts';
 
 export interface RunConfigOptions {
   readonly seccomp: Profiles | undefined;
@@ -22,6 +22,7 @@ export async function runConfig(config: VmConfig, { seccomp, debug, jail }: RunC
     const exitCode = await runMachine(config, {
       log,
       stop: signals.stop,
+      onReport: catchReportSignal,
       seccomp,
       ...(jail === undefined ? {} : { jail: jail(signals) }),
     });

@@ -7,7 +7,7 @@ import { Log } from '../../lib/log.ts';
 import type { Profiles } from '../../lib/seccomp/profile.ts';
 import { reportError } from '../report.ts';
 import { daemonPipe, ownCommand, startDaemon } from '../self.ts';
-import { STOP_SIGNALS } from '../signals.ts';
+import { REPORT_SIGNAL, STOP_SIGNALS } from '../signals.ts';
 import { JAILED } from './jailed-name.ts';
 
 const STDIN = 0;
@@ -39,7 +39,7 @@ export async function runInJail(
       seccomp,
       debug,
       warn: (text) => log.warn(text),
-      signals: STOP_SIGNALS,
+      signals: [...STOP_SIGNALS, REPORT_SIGNAL],
       onRunning,
     });
     if (message !== undefined) log.error(message);

@@ -18,7 +18,7 @@ export const BUILT_SECTIONS: Readonly<Record<SectionName, boolean>> = {
   vsock: true,
   entropy: true,
   balloon: true,
-  metrics: false,
+  metrics: true,
   'mmds-config': false,
   pmem: false,
   'memory-hotplug': false,

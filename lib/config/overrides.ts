@@ -22,6 +22,7 @@ export interface Overrides {
   readonly serial?: string | undefined;
   readonly console?: string | undefined;
   readonly net?: readonly string[] | undefined;
+  readonly 'metrics-path'?: string | undefined;
   readonly 'log-path'?: string | undefined;
   readonly 'log-level'?: string | undefined;
   readonly 'log-format'?: string | undefined;
@@ -76,6 +77,7 @@ const CONVERSIONS: { readonly [K in OverrideName]: Convert<NonNullable<Overrides
   net: (values, cwd) => [
     { path: ['network-interfaces'], value: values.map((text, index) => networkInterface(text, index, cwd)) },
   ],
+  'metrics-path': asPath('metrics', 'metrics_path'),
   'log-path': asPath('logger', 'log_path'),
   'log-level': as('logger', 'level'),
   'log-format': as('logger', 'format'),

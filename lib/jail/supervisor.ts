@@ -6,6 +6,7 @@ import { EPOLLIN } from '../ffi/constants.ts';
 import { errnoName } from '../ffi/errors.ts';
 import { call, tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
+import { unblockSignal } from '../ffi/unblock-signal.ts';
 import { EventLoop, type Watch } from '../loop/event-loop.ts';
 import { ranOutOfMemory } from './cgroup-events.ts';
 import { JobControl } from './job-control.ts';
@@ -59,7 +60,10 @@ export async function superviseJail(
   const relay = (signal: NodeJS.Signals): void => {
     tryWrite(jail.channel, constants.signals[signal]);
   };
-  for (const signal of options.signals) process.on(signal, relay);
+  for (const signal of options.signals) {
+    process.on(signal, relay);
+    unblockSignal(constants.signals[signal]);
+  }
   const loop = new EventLoop();
   let jobControl: JobControl | undefined;
   try {

@@ -117,9 +117,10 @@ function checkMemory({ machine }: VmConfig, report: Report): boolean {
   return true;
 }
 
-function checkOutputs({ serial, console, logger }: VmConfig, report: Report): void {
+function checkOutputs({ serial, console, logger, metrics }: VmConfig, report: Report): void {
   if (serial.kind === 'file') checkOutput(serial.path, ['serial', 'serial_out_path'], report);
   if (console.kind === 'file') checkOutput(console.path, ['console', 'console_out_path'], report);
+  if (metrics !== undefined) checkOutput(metrics.path, ['metrics', 'metrics_path'], report);
   if (logger.path !== undefined) checkOutput(logger.path, ['logger', 'log_path'], report);
 }
 

@@ -24,6 +24,7 @@ export class Consoles {
   readonly virtio: VirtioConsoleEnds | undefined;
   readonly #standard: HostConsole | undefined;
   readonly #all: HostConsole[] = [];
+  readonly #limited: RateLimitedSink[] = [];
 
   /** @throws ConfigError where a file cannot be opened */
   constructor({ serial, console }: Pick<VmConfig, 'serial' | 'console'>, loop: EventLoop, events: ConsoleEvents) {
@@ -37,10 +38,10 @@ export class Consoles {
     const shared = isShared ? new SharedSink(this.#standard!.output) : undefined;
     const outputOf = (config: ConsoleConfig): OutputSink | undefined => {
       if (config.kind === 'none') return undefined;
-      if (config.kind === 'stdio') return limited(shared?.branch() ?? this.#standard!.output, config);
+      if (config.kind === 'stdio') return this.#limit(shared?.branch() ?? this.#standard!.output, config);
       const file = HostConsole.file(loop, config.path, events);
       this.#all.push(file);
-      return limited(file.output, config);
+      return this.#limit(file.output, config);
     };
     const serialOutput = outputOf(serial);
     const virtioOutput = outputOf(console);
@@ -59,6 +60,14 @@ export class Consoles {
         },
       };
     }
+  }
+
+  /** Firecracker's `uart.rate_limiter_dropped_bytes`, and what was lost because the host took no more. */
+  get counters(): { rate_limiter_dropped_bytes: number; lost_bytes: number } {
+    return {
+      rate_limiter_dropped_bytes: this.#limited.reduce((sum, { droppedBytes }) => sum + droppedBytes, 0),
+      lost_bytes: this.#all.reduce((sum, { output }) => sum + output.metrics.droppedBytes, 0),
+    };
   }
 
   /** Whether the user's terminal is raw just now. */
@@ -80,8 +89,11 @@ export class Consoles {
   close(): void {
     for (const console of this.#all) console.close();
   }
-}
 
-function limited(sink: OutputSink, config: Exclude<ConsoleConfig, { kind: 'none' }>): OutputSink {
-  return config.rateLimiter === undefined ? sink : new RateLimitedSink(sink, config.rateLimiter);
+  #limit(sink: OutputSink, { rateLimiter }: Exclude<ConsoleConfig, { kind: 'none' }>): OutputSink {
+    if (rateLimiter === undefined) return sink;
+    const limited = new RateLimitedSink(sink, rateLimiter);
+    this.#limited.push(limited);
+    return limited;
+  }
 }

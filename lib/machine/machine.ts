@@ -55,6 +55,8 @@ export class Machine {
   #runner: VcpuRunner | undefined;
   #completers: InstructionCompleter[] = [];
   #panicking = false;
+  /** Exits that ended the machine because nothing could be done about them. */
+  #failures = 0;
   #ending: Ending | undefined;
   #failure: unknown;
 
@@ -175,10 +177,16 @@ export class Machine {
   /** Guest exits that reached mvm, and instructions that it completed. */
   get counters() {
     return {
-      exits: this.#runner?.exits ?? 0,
-      completed: this.#completers.reduce((sum, { completed }) => sum + completed, 0),
-      unclaimedPorts: this.ports.unclaimed.reads + this.ports.unclaimed.writes,
-      unclaimedAddresses: this.mmio.unclaimed.reads + this.mmio.unclaimed.writes,
+      vcpu: {
+        ...this.#runner?.counters,
+        exits: this.#runner?.exits ?? 0,
+        completed_instructions: this.#completers.reduce((sum, { completed }) => sum + completed, 0),
+        failures: this.#failures,
+      },
+      bus: {
+        unclaimed_port_accesses: this.ports.unclaimed.reads + this.ports.unclaimed.writes,
+        unclaimed_address_accesses: this.mmio.unclaimed.reads + this.mmio.unclaimed.writes,
+      },
     };
   }
 
@@ -227,6 +235,7 @@ export class Machine {
           );
       }
     } catch (error) {
+      this.#failures++;
       this.fail(error);
       return false;
     }

@@ -2,6 +2,8 @@ import type { VmConfig } from '../config/types.ts';
 import type { ExitCode } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { EventLoop } from '../loop/event-loop.ts';
+import type { MetricsReporter } from '../metrics/reporter.ts';
+import { openLineSink } from '../output/line-sink.ts';
 import type { Profiles } from '../seccomp/profile.ts';
 import { Consoles } from './consoles.ts';
 import { exitCodeOf } from './ending.ts';
@@ -11,6 +13,8 @@ export interface RunOptions {
   readonly log: Log;
   /** Aborted when the guest is to be stopped from outside. */
   readonly stop: AbortSignal;
+  /** Registers what is to be done each time that a report is asked for. */
+  readonly onReport: (report: () => void) => void;
   /** What each kind of thread may do; undefined: everything. */
   readonly seccomp: Profiles | undefined;
   readonly jail?: Jail;
@@ -33,9 +37,10 @@ const STOPPED_DRAIN_MS = 500;
  * Boots a machine and runs it to its end.
  * @throws MvmError where it cannot be made, the guest crashed, or its output failed
  */
-export async function runMachine(config: VmConfig, { log, stop, jail }: RunOptions): Promise<ExitCode> {
+export async function runMachine(config: VmConfig, { log, stop, onReport, jail }: RunOptions): Promise<ExitCode> {
   const loop = new EventLoop();
   let machine: Machine | undefined;
+  let metrics: MetricsReporter | undefined;
   const consoles = new Consoles(config, loop, {
     leave: () => machine?.end({ kind: 'stopped' }),
     sendBreak: () => machine?.isa.serial?.sendBreak(),
@@ -44,11 +49,18 @@ export async function runMachine(config: VmConfig, { log, stop, jail }: RunOptio
     },
     failed: (error) => machine?.fail(error),
   });
+  const metricsSink =
+    config.metrics === undefined ? undefined : openLineSink(config.metrics.path, 'the file for metrics');
   try {
     jail?.enter();
     machine = new Machine(config, log, loop, consoles);
     machine.beforeStop = (ending) => drain(consoles, ending?.kind === 'stopped');
     await machine.load();
+    if (metricsSink !== undefined) {
+      const { startMetrics } = await import('./metrics.ts');
+      metrics = startMetrics(metricsSink, { machine, consoles, log });
+    }
+    onReport(() => metrics?.flush());
     jail?.becomeUser();
     const stopMachine = () => machine?.end({ kind: 'stopped' });
     stop.addEventListener('abort', stopMachine, { once: true });
@@ -60,6 +72,7 @@ export async function runMachine(config: VmConfig, { log, stop, jail }: RunOptio
     log.debug(`the guest ended: ${ending.kind}; ${JSON.stringify(machine.counters)}`);
     return exitCodeOf(ending);
   } finally {
+    metrics?.close();
     consoles.close();
   }
 }

@@ -1,5 +1,6 @@
 import type { MmioBus } from '../../devices/mmio-bus.ts';
 import type { PortBus } from '../../devices/port-bus.ts';
+import type { VirtioCore } from '../../devices/virtio/core.ts';
 import type { VirtioDevice } from '../../devices/virtio/device.ts';
 import { Balloon } from '../balloon/balloon.ts';
 import { DriveFactory } from '../block/create.ts';
@@ -28,9 +29,19 @@ export interface VirtioDevicesHost {
   readonly console: VirtioConsoleEnds | undefined;
 }
 
+/** What a device counts, and how metrics name it: `block` and `rootfs`, or `vsock`. */
+export interface DeviceCounters {
+  readonly kind: 'block' | 'net' | 'vsock' | 'entropy' | 'balloon' | 'console';
+  /** Of one of several devices of its kind. */
+  readonly id: string | undefined;
+  readonly metrics: object;
+  readonly core: VirtioCore;
+}
+
 /** The virtio devices of a configuration, on the transport that it names. */
 export class VirtioDevices {
   readonly balloon: Balloon | undefined;
+  readonly counters: DeviceCounters[] = [];
   readonly #transport: VirtioTransport;
   readonly #closers: (() => void)[] = [];
   readonly #starting: (() => Promise<void>)[] = [];
@@ -56,23 +67,28 @@ export class VirtioDevices {
     this.#transport = createTransport(guest);
     this.#closers.push(() => this.#transport.close());
     // First, so that the guest shows what it makes of the others.
-    if (console !== undefined) this.#attach(createVirtioConsole(console));
-    for (const { device, close } of drives) this.#attach(device, close);
+    if (console !== undefined) this.#attach('console', createVirtioConsole(console));
+    for (const {
+      config: { id },
+      device,
+      close,
+    } of drives)
+      this.#attach('block', device, close, id);
     for (const [index, networkInterface] of config.networkInterfaces.entries()) {
       const where = `/network-interfaces/${index}`;
       const { device, ready, close } = createNetworkInterface({ loop, memory, warn }, networkInterface, where);
-      this.#attach(device, close);
+      this.#attach('net', device, close, networkInterface.id);
       if (ready !== undefined) this.#starting.push(ready);
     }
     if (config.vsock !== undefined) {
       const { device, close } = createVsock(config.vsock, loop, memory);
-      this.#attach(device, close);
+      this.#attach('vsock', device, close);
     }
-    if (config.entropy !== undefined) this.#attach(createEntropy(config.entropy, loop, memory).device);
+    if (config.entropy !== undefined) this.#attach('entropy', createEntropy(config.entropy, loop, memory).device);
     if (config.balloon !== undefined) {
       const balloon = new Balloon(config.balloon, loop.arena, memory, config.machine.hugePages);
       this.balloon = balloon;
-      this.#attach(balloon.device, () => balloon.close());
+      this.#attach('balloon', balloon.device, () => balloon.close());
     }
   }
 
@@ -91,8 +107,14 @@ export class VirtioDevices {
     for (const close of this.#closers) close();
   }
 
-  #attach(device: VirtioDevice, close?: () => void): void {
-    this.#transport.attach(device);
+  #attach(
+    kind: DeviceCounters['kind'],
+    device: VirtioDevice & { readonly metrics: object },
+    close?: () => void,
+    id?: string,
+  ): void {
+    const core = this.#transport.attach(device);
+    this.counters.push({ kind, id, metrics: device.metrics, core });
     if (close !== undefined) this.#closers.push(close);
   }
 }

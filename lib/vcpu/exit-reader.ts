@@ -20,12 +20,22 @@ const MMIO_DATA = kvm_run.offset['mmio.data'];
 const MMIO_LENGTH = kvm_run.offset['mmio.len'];
 const MMIO_IS_WRITE = kvm_run.offset['mmio.is_write'];
 
+/** Exits by kind, under Firecracker's names. */
+export class ExitCounters {
+  exit_io_in = 0;
+  exit_io_out = 0;
+  exit_mmio_read = 0;
+  exit_mmio_write = 0;
+}
+
 /** Reads a vCPU's `kvm_run`, and does the accesses that it describes. Allocates nothing. */
 export class ExitReader {
   readonly #view: DataView;
+  readonly #counters: ExitCounters;
 
-  constructor(run: NativeBuffer) {
+  constructor(run: NativeBuffer, counters = new ExitCounters()) {
     this.#view = run.view;
+    this.#counters = counters;
   }
 
   /** `KVM_EXIT_*` */
@@ -41,6 +51,8 @@ export class ExitReader {
     const count = view.getUint32(IO_COUNT, true);
     let data = view.getUint32(IO_DATA_OFFSET, true);
     const out = view.getUint8(IO_DIRECTION) === KVM_EXIT_IO_OUT;
+    if (out) this.#counters.exit_io_out++;
+    else this.#counters.exit_io_in++;
     for (let i = 0; i < count; i++, data += size) {
       if (out) ports.write(port, size, this.#get(data, size));
       else this.#set(data, size, ports.read(port, size));
@@ -53,6 +65,8 @@ export class ExitReader {
     const address = view.getUint32(MMIO_ADDRESS + 4, true) * 0x1_0000_0000 + view.getUint32(MMIO_ADDRESS, true);
     const length = view.getUint32(MMIO_LENGTH, true);
     const write = view.getUint8(MMIO_IS_WRITE) !== 0;
+    if (write) this.#counters.exit_mmio_write++;
+    else this.#counters.exit_mmio_read++;
     for (let done = 0; done < length; ) {
       const left = length - done;
       const size = left >= 4 ? 4 : left >= 2 ? 2 : 1;

@@ -2,7 +2,7 @@ import { EAGAIN, EINTR } from '../ffi/constants.ts';
 import { SystemError } from '../ffi/errors.ts';
 import { KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_MMIO } from '../kvm/exits.ts';
 import type { EventLoop, Poller } from '../loop/event-loop.ts';
-import { type AddressSpace, ExitReader } from './exit-reader.ts';
+import { type AddressSpace, ExitCounters, ExitReader } from './exit-reader.ts';
 import type { VcpuThread } from './thread.ts';
 
 /** Handles an exit that is neither a port nor a memory access. @returns whether the vCPU may go on */
@@ -18,14 +18,16 @@ class Slot {
   still = false;
   exits = 0;
 
-  constructor(thread: VcpuThread) {
+  constructor(thread: VcpuThread, counters: ExitCounters) {
     this.thread = thread;
-    this.reader = new ExitReader(thread.vcpu.run);
+    this.reader = new ExitReader(thread.vcpu.run, counters);
   }
 }
 
 /** Runs the vCPUs of a machine: hands their exits to the buses, and stops, pauses and resumes them. */
 export class VcpuRunner implements Poller {
+  /** Over all vCPUs. */
+  readonly counters = new ExitCounters();
   readonly #slots: Slot[];
   readonly #loop: EventLoop;
   readonly #ports: AddressSpace;
@@ -40,7 +42,7 @@ export class VcpuRunner implements Poller {
     memory: AddressSpace,
     onOther: OtherExitHandler,
   ) {
-    this.#slots = threads.map((thread) => new Slot(thread));
+    this.#slots = threads.map((thread) => new Slot(thread, this.counters));
     this.#loop = loop;
     this.#ports = ports;
     this.#memory = memory;

@@ -36,7 +36,7 @@ for (const command of ['run', 'check']) {
   "machine-config": {"vcpus": 2, "mem_size_mib": 0},
   "boot_source": {},
   "drives": ["disk.img"],
-  "metrics": {"metrics_path": "metrics.json"}
+  "mmds-config": {"network_interfaces": ["eth0"]}
 }`;
     await fails(
       t,
@@ -48,7 +48,7 @@ for (const command of ['run', 'check']) {
         'mvm: vm.json:3:50: /machine-config/mem_size_mib: must be at least 1, not 0',
         'mvm: vm.json:4:3: /boot_source: unknown key; did you mean "boot-source"?',
         'mvm: vm.json:5:14: /drives/0: must be an object, not "disk.img"',
-        'mvm: vm.json:6:3: /metrics: this version of mvm cannot do it yet; leave it out',
+        'mvm: vm.json:6:3: /mmds-config: this version of mvm cannot do it yet; leave it out',
       ],
       files(text),
     );

@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { closeSync, constants, openSync, readFileSync } from 'node:fs';
+import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { directoryWith, fails, MVM, mvm } from './mvm.ts';
@@ -51,6 +51,29 @@ test.serial('mvm’s log goes to standard error, or into a file', async (t) => {
   t.regex(readFileSync(join(cwd, 'mvm.log'), 'utf8'), /^\S+Z \[vm-7\] /);
 });
 
+test.serial(
+  'counters are written at the end, also of a guest that crashes; a file that cannot be made is refused',
+  async (t) => {
+    const cwd = directoryWith(t, kernels);
+    t.like(await mvm(['run', '-k', 'hello', '--metrics-path', 'm'], { cwd }), {
+      code: 0,
+      stdout: GREETING,
+      stderr: '',
+    });
+    t.is((await mvm(['run', '-k', 'crash', '--metrics-path', 'm'], { cwd })).code, GUEST_CRASHED);
+    const reports = readFileSync(join(cwd, 'm'), 'utf8').trimEnd().split('\n');
+    t.is(reports.length, 2);
+    const [hello, crash] = reports.map((line) => JSON.parse(line) as Record<string, Record<string, number>>);
+    t.is(hello!.uart!.write_count, GREETING.length);
+    t.is(hello!.vcpu!.exit_io_out, GREETING.length + 1);
+    t.is(hello!.i8042!.reset_count, 1);
+    t.is(crash!.uart!.write_count, 0);
+    const refused = await mvm(['run', '-k', 'hello', '--metrics-path', 'none/m'], { cwd });
+    t.is(refused.code, BAD_CONFIG);
+    t.regex(refused.stderr, /^mvm: \/.*\/none\/m: cannot open the file for metrics \(ENOENT\)\n$/);
+  },
+);
+
 test.serial('a guest that crashes is one line, and its exit code', async (t) => {
   const line = /^mvm: the guest crashed with a triple fault at 0x100007$/;
   await fails(t, ['run', '-k', 'crash'], GUEST_CRASHED, [line], { files: kernels });
@@ -78,6 +101,21 @@ for (const [signal, code] of [
     t.deepEqual(output, { stdout: 'up\n', stderr: '' });
   });
 }
+
+test.serial('SIGUSR1 neither ends the guest nor lets a debugger in', async (t) => {
+  const { child, ended, output } = await start(t, ['run', '-k', 'spin']);
+  t.teardown(() => child.kill('SIGKILL'));
+  child.kill('SIGUSR1');
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  t.is(child.exitCode, null);
+  // Node's debugger would listen at a TCP port; our standard output and error are sockets of the test's.
+  const folder = `/proc/${child.pid}/fd`;
+  const sockets = readdirSync(folder).filter((fd) => readlinkSync(join(folder, fd)).startsWith('socket:'));
+  t.deepEqual(sockets.toSorted(), ['1', '2']);
+  child.kill('SIGTERM');
+  t.deepEqual(await ended, { code: 143, signal: null });
+  t.deepEqual(output, { stdout: 'up\n', stderr: '' });
+});
 
 test.serial('standard output that is closed early ends the guest: one line, and its exit code', async (t) => {
   const cwd = directoryWith(t, kernels);
