@@ -5,6 +5,9 @@ import { NativeCode, NativeRoutine } from '../native/code.ts';
 const CALL_ENTRY_SIZE = 64;
 /** How many system calls fit in one batch. */
 export const CALLS_PER_BATCH = 60;
+/** Marks of a series in the block of `calls.S`. */
+const SERIES = 0x8000_0000;
+const STOP_AT_FAILURE = 1;
 /** How many events one `epoll_wait` returns. */
 export const MAX_EVENTS = 64;
 /** `struct epoll_event` is packed on x86-64: u32 events, u64 data. */
@@ -81,6 +84,28 @@ export class NativeArena {
     this.#set(word + 8, a3);
     this.#set(word + 10, a4);
     this.#set(word + 12, a5);
+    return index;
+  }
+
+  /**
+   * Queues a series: for each of `count` lists of iovecs one call of readv or writev, with one result each. Allocates nothing.
+   * @param vectors host address of the first `struct iovec`
+   * @param starts host address of `count + 1` u32s: which iovec each list begins with, and the one behind the last
+   * @param results host address of `count` i32s: what each call returned, or -errno
+   * @param stop whether no more are made behind the first that fails
+   * @returns its place in the batch: `result` tells how many calls were made
+   */
+  queueSeries(
+    number: number,
+    fd: number,
+    vectors: number,
+    starts: number,
+    count: number,
+    results: number,
+    stop: boolean,
+  ): number {
+    const index = this.queue(number, fd, vectors, starts, count, results);
+    this.#words[((index + 1) * CALL_ENTRY_SIZE) / 4 + 1] = SERIES | (stop ? STOP_AT_FAILURE : 0);
     return index;
   }
 

@@ -41,7 +41,7 @@ type Handler = (events: number) => void;
  * takes twice 50 µs and what the guest does in between.
  */
 const SHORT_SLEEP_MS = 0.25;
-/** Vain looks between two looks at the clock. */
+/** Vain looks between two looks at the clock, and at the descriptors. */
 const LOOKS_PER_CLOCK = 64;
 /** After so many looks that found work, the descriptors are looked at too: a busy guest cannot starve them. */
 const WORK_PER_EPOLL = 32;
@@ -206,18 +206,20 @@ export class EventLoop {
         idle++;
       }
       let sleeps = false;
-      if (idle > 0 && idle % LOOKS_PER_CLOCK === 0) {
+      const vain = idle > 0 && idle % LOOKS_PER_CLOCK === 0;
+      if (vain) {
         const now = performance.now();
         if (idle === LOOKS_PER_CLOCK) idleSince = now;
         sleeps = now - idleSince >= this.#policy.budget;
       }
-      if (!sleeps && work < WORK_PER_EPOLL && !this.#yield) continue;
+      // Between vain looks the descriptors are looked at as well: what is waited for may come from them.
+      if (!vain && work < WORK_PER_EPOLL && !this.#yield) continue;
       for (let i = 0; i < this.#beforeSleep.length; i++) this.#beforeSleep[i]!();
       this.#finds += work;
       sleeps &&= !this.#yield;
       if (!sleeps) this.#wait(0);
       else if (!this.#sleep()) continue;
-      idle = 0;
+      if (sleeps || !vain) idle = 0;
       work = 0;
       if (this.#dispatch(sleeps) || this.#yield) {
         this.#yield = false;

@@ -16,6 +16,7 @@ export class FrameVectors {
   /** Host address of the guest buffer's first byte. */
   readonly #guest: number;
   /** By frame: its first iovec; behind the last frame, the next that is free. */
+  readonly #startsMemory: NativeBuffer;
   readonly #first: Uint32Array;
   #frames = 0;
   #used = 0;
@@ -31,7 +32,8 @@ export class FrameVectors {
     this.#guest = guest;
     this.#memory = new NativeBuffer(frames * pieces * IOVEC_SIZE);
     this.#words = new Uint32Array(this.#memory.buffer, this.#memory.base, frames * pieces * IOVEC_WORDS);
-    this.#first = new Uint32Array(frames + 1);
+    this.#startsMemory = new NativeBuffer(4 * (frames + 1));
+    this.#first = new Uint32Array(this.#startsMemory.buffer, this.#startsMemory.base, frames + 1);
   }
 
   /** Frames in it. */
@@ -65,6 +67,17 @@ export class FrameVectors {
       this.#used++;
     }
     this.#end = address + length;
+  }
+
+  /** Host address of the first frame's first iovec. */
+  get base(): number {
+    return this.#memory.address;
+  }
+
+  /** Ends the last frame. @returns host address of u32s: each frame's first iovec, counted from `base`, and the one behind the last */
+  starts(): number {
+    this.#first[this.#frames] = this.#used;
+    return this.#startsMemory.address;
   }
 
   /** Host address of a frame's first iovec. */
@@ -116,5 +129,6 @@ export class FrameVectors {
   /** Gives the memory back; it must not be used any more. */
   release(): void {
     this.#memory.release();
+    this.#startsMemory.release();
   }
 }

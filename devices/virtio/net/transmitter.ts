@@ -105,7 +105,6 @@ export class Transmitter {
     }
     this.#flush(queue);
     this.#watch();
-    if (queue.publish()) this.#host!.interrupt(TRANSMIT_QUEUE);
   }
 
   /** Asks the limiter, unless it was asked for this frame before. */
@@ -168,6 +167,8 @@ export class Transmitter {
     for (; index < this.#count; index++) this.#leave(queue, this.#lengths[index]!);
     this.#count = 0;
     this.#frames = 0;
+    // At once, so that the guest makes new frames while others are sent.
+    if (queue.publish()) this.#host!.interrupt(TRANSMIT_QUEUE);
   }
 
   /** Leaves a chain in the queue for later. What the limiter was paid for it is remembered. */
