@@ -120,6 +120,12 @@ export const VM_OPTIONS = {
     describe: 'Profiles of system calls in place of mvm’s own (see mvm seccomp)',
   },
   seccomp: { type: 'boolean', negated: true, describe: 'Filter no system calls; for debugging only' },
+  'resource-limit': {
+    type: 'string',
+    multiple: true,
+    value: 'fsize=BYTES|no-file=COUNT',
+    describe: 'Limit the size of files that are written, or the number of descriptors (2048); may be repeated',
+  },
 } as const satisfies Record<string, OptionSpec> & Record<Exclude<keyof Overrides, 'log-format'>, OptionSpec>;
 
 /** Options of `run` that are about the jail: see lib/jail/options.ts. */
@@ -195,6 +201,7 @@ export function overridesOf(options: VmOptions): Overrides {
     id: _id,
     seccomp: _seccomp,
     'seccomp-filter': _filter,
+    'resource-limit': _limits,
     quiet,
     debug,
     ...overrides

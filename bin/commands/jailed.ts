@@ -1,4 +1,5 @@
 import { isSea } from 'node:sea';
+import { firstDescriptors } from '../../lib/confine/descriptors.ts';
 import { ExitCode } from '../../lib/errors.ts';
 import { setBindingFd } from '../../lib/ffi/binding.ts';
 import { readHandover } from '../../lib/jail/handover.ts';
@@ -21,14 +22,17 @@ async function loadModules(): Promise<void> {
  * @returns mvm's exit code
  */
 export async function jailed(): Promise<number> {
+  // What else is open was passed on purpose.
+  const { rings } = firstDescriptors();
   const handover = readHandover(HANDOVER_FD);
+  const { profiles, limits, debug } = handover;
   if (handover.bindingFd !== undefined) setBindingFd(handover.bindingFd);
   const { JailAbandoned, JailInside } = await import('../../lib/jail/inside.ts');
   if (!isSea()) await loadModules();
   try {
     return await runConfig(handover.config, {
-      seccomp: handover.seccomp,
-      debug: handover.debug,
+      confinement: { profiles, limits, descriptors: { rings, inherited: [] } },
+      debug,
       jail: (signals) => new JailInside(handover, signals.relayed),
     });
   } catch (error) {

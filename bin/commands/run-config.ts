@@ -1,20 +1,20 @@
 import type { VmConfig } from '../../lib/config/types.ts';
+import type { Confinement } from '../../lib/confine/lock-down.ts';
 import { ExitCode, MvmError } from '../../lib/errors.ts';
 import { Log } from '../../lib/log.ts';
 import type { Jail } from '../../lib/machine/run.ts';
-import type { Profiles } from '../../lib/seccomp/profile.ts';
 import { reportError } from '../report.ts';
 import { type CaughtSignals, catchReportSignal, catchSignals, signalExitCode } from '../signals.ts';
 
 export interface RunConfigOptions {
-  readonly seccomp: Profiles | undefined;
+  readonly confinement: Confinement;
   readonly debug: boolean;
   /** Makes what stands for the jail that we are in. */
   readonly jail?: (signals: CaughtSignals) => Jail;
 }
 
 /** Boots the machine of a checked configuration, in this process. @returns mvm's exit code */
-export async function runConfig(config: VmConfig, { seccomp, debug, jail }: RunConfigOptions): Promise<number> {
+export async function runConfig(config: VmConfig, { confinement, debug, jail }: RunConfigOptions): Promise<number> {
   const { runMachine } = await import('../../lib/machine/run.ts');
   const log = Log.open(config.logger, config.id);
   const signals = catchSignals();
@@ -23,7 +23,7 @@ export async function runConfig(config: VmConfig, { seccomp, debug, jail }: RunC
       log,
       stop: signals.stop,
       onReport: catchReportSignal,
-      seccomp,
+      confinement,
       ...(jail === undefined ? {} : { jail: jail(signals) }),
     });
     const signal = signals.received();

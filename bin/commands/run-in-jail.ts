@@ -1,10 +1,10 @@
 import { closeSync, writeSync } from 'node:fs';
 import type { VmConfig } from '../../lib/config/types.ts';
+import type { Confinement } from '../../lib/confine/lock-down.ts';
 import { MvmError } from '../../lib/errors.ts';
 import type { JailSettings } from '../../lib/jail/options.ts';
 import { redirectToNull, superviseJail } from '../../lib/jail/supervisor.ts';
 import { Log } from '../../lib/log.ts';
-import type { Profiles } from '../../lib/seccomp/profile.ts';
 import { reportError } from '../report.ts';
 import { daemonPipe, ownCommand, startDaemon } from '../self.ts';
 import { REPORT_SIGNAL, STOP_SIGNALS } from '../signals.ts';
@@ -17,7 +17,7 @@ const STDERR = 2;
 export async function runInJail(
   config: VmConfig,
   settings: JailSettings,
-  { seccomp, debug }: { seccomp: Profiles | undefined; debug: boolean },
+  { profiles, limits, debug }: Pick<Confinement, 'profiles' | 'limits'> & { readonly debug: boolean },
 ): Promise<number> {
   const pipe = daemonPipe();
   if (settings.daemonize && pipe === undefined) return await startDaemon();
@@ -36,7 +36,8 @@ export async function runInJail(
   try {
     const { exitCode, message } = await superviseJail(config, settings, {
       argv: jailedCommand(style),
-      seccomp,
+      profiles,
+      limits,
       debug,
       warn: (text) => log.warn(text),
       signals: [...STOP_SIGNALS, REPORT_SIGNAL],

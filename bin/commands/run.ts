@@ -1,5 +1,7 @@
 import { loadConfig } from '../../lib/config/load.ts';
 import { ConfigProblems } from '../../lib/config/problems.ts';
+import { firstDescriptors } from '../../lib/confine/descriptors.ts';
+import { parseResourceLimits } from '../../lib/confine/resource-limits.ts';
 import { checkMemorySize } from '../../lib/host/memory.ts';
 import { parseJailOptions } from '../../lib/jail/options.ts';
 import { overridesOf, type RunOptions } from '../options.ts';
@@ -8,14 +10,18 @@ import { runConfig } from './run-config.ts';
 
 /** `mvm run`: boots the machine that a file and options describe. @returns mvm's exit code */
 export async function run(options: RunOptions): Promise<number> {
-  const { settings, problems } = parseJailOptions(options, process.cwd());
-  const [first, ...others] = problems;
+  const descriptors = firstDescriptors();
+  const jail = parseJailOptions(options, process.cwd());
+  const resources = parseResourceLimits(options['resource-limit'] ?? []);
+  const [first, ...others] = [...jail.problems, ...resources.problems];
   if (first !== undefined) throw new ConfigProblems([first, ...others]);
   const config = await loadConfig({ file: options.config, overrides: overridesOf(options), id: options.id });
-  const seccomp = await seccompProfiles(options);
+  const { limits } = resources;
+  const profiles = await seccompProfiles(options);
   checkMemorySize(config.machine);
   const debug = options.debug === true;
-  if (settings === undefined) return await runConfig(config, { seccomp, debug });
+  if (jail.settings === undefined)
+    return await runConfig(config, { confinement: { profiles, limits, descriptors }, debug });
   const { runInJail } = await import('./run-in-jail.ts');
-  return await runInJail(config, settings, { seccomp, debug });
+  return await runInJail(config, jail.settings, { profiles, limits, debug });
 }

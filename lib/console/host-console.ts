@@ -5,7 +5,7 @@ import { ConsoleOutput } from './console-output.ts';
 import { closeDescriptor, type Descriptor, openOutput, openStandard, STDIN, STDOUT } from './descriptor.ts';
 import { ESCAPE_HELP, EscapeFilter } from './escape.ts';
 import { Terminal } from './terminal.ts';
-import type { TerminalSize } from './termios.ts';
+import type { TerminalSize, TerminalState } from './termios.ts';
 
 /** What the console asks of the machine. */
 export interface ConsoleEvents {
@@ -82,6 +82,11 @@ export class HostConsole {
   /** Whether the user types at a terminal. */
   get isTerminal(): boolean {
     return this.#terminal !== undefined;
+  }
+
+  /** Where the user's terminal was found how, for who puts it back in an emergency. */
+  get terminalState(): TerminalState | undefined {
+    return this.#terminal?.state;
   }
 
   /** Size of the user's terminal, where there is one and it knows it. */

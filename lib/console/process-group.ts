@@ -15,9 +15,11 @@ export class ProcessGroup {
    * where the caller's numbers are seen, and goes on telling those.
    */
   readonly #stat: number | undefined;
+  /** Shells set it before they start a program, and never again. */
+  readonly #own = tryCall('syscall', SYS_getpgid, 0, 0, 0, 0, 0, 0);
 
   constructor() {
-    this.#stat = ownGroup() === 0 ? openStat() : undefined;
+    this.#stat = this.#own === 0 ? openStat() : undefined;
   }
 
   /** @param fd refers to a terminal */
@@ -25,7 +27,7 @@ export class ProcessGroup {
     const group = tryCall('tcgetpgrp', fd);
     // ENOTTY: it is a terminal, but not our controlling one; nobody stops us there.
     if (group < 0) return true;
-    if (this.#stat === undefined) return group === ownGroup();
+    if (this.#stat === undefined) return group === this.#own;
     const buffer = Buffer.alloc(LONGEST_STAT);
     const text = buffer.toString('latin1', 0, readSync(this.#stat, buffer, 0, LONGEST_STAT, 0));
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
@@ -35,10 +37,6 @@ export class ProcessGroup {
   close(): void {
     if (this.#stat !== undefined) closeSync(this.#stat);
   }
-}
-
-function ownGroup(): number {
-  return tryCall('syscall', SYS_getpgid, 0, 0, 0, 0, 0, 0);
 }
 
 function openStat(): number | undefined {

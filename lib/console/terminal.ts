@@ -1,4 +1,4 @@
-import { TerminalModes, type TerminalSize } from './termios.ts';
+import { TerminalModes, type TerminalSize, type TerminalState } from './termios.ts';
 
 /** Signals that end a process which does nothing about them. */
 const FATAL_SIGNALS = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM'] as const;
@@ -14,6 +14,8 @@ type FatalSignal = (typeof FATAL_SIGNALS)[number];
  */
 export class Terminal {
   readonly #modes: TerminalModes;
+  /** Node asks the kernel each time, which it may not when the guest runs. */
+  readonly #pid = process.pid;
   #raw = false;
   #closed = false;
   #onResize: (size: TerminalSize) => void = () => {};
@@ -21,7 +23,7 @@ export class Terminal {
   readonly #restore = (): void => this.#leaveRaw();
   readonly #stop = (): void => {
     this.#leaveRaw();
-    process.kill(process.pid, 'SIGSTOP');
+    process.kill(this.#pid, 'SIGSTOP');
   };
   readonly #continue = (): void => {
     // SIGSTOP gave us no chance to restore it: the shell has set it for itself meanwhile.
@@ -38,7 +40,7 @@ export class Terminal {
     if (process.listenerCount(signal) > 1) return;
     this.#leaveRaw();
     process.removeListener(signal, this.#die);
-    process.kill(process.pid, signal);
+    process.kill(this.#pid, signal);
   };
 
   /** @param fd refers to a terminal */
@@ -55,6 +57,10 @@ export class Terminal {
   /** Whether it is raw just now: then a line ends only with CR and LF. */
   get raw(): boolean {
     return this.#raw;
+  }
+
+  get state(): TerminalState {
+    return this.#modes.state;
   }
 
   get size(): TerminalSize | undefined {

@@ -40,6 +40,12 @@ export interface TerminalSize {
   readonly rows: number;
 }
 
+/** A terminal, and the host address of its settings as they were found: a `struct termios`, all zeros before they are known. */
+export interface TerminalState {
+  readonly fd: number;
+  readonly address: number;
+}
+
 /** The settings of one terminal: as they were found, and raw. */
 export class TerminalModes {
   readonly #fd: number;
@@ -49,6 +55,10 @@ export class TerminalModes {
 
   constructor(fd: number) {
     this.#fd = fd;
+  }
+
+  get state(): TerminalState {
+    return { fd: this.#fd, address: this.#saved.address };
   }
 
   /**

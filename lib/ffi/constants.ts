@@ -63,6 +63,7 @@ export const FALLOC_FL_KEEP_SIZE = 0x01;
 export const FALLOC_FL_PUNCH_HOLE = 0x02;
 export const FALLOC_FL_ZERO_RANGE = 0x10;
 
+export const ESRCH = 3;
 export const EINTR = 4;
 export const EAGAIN = 11;
 export const EPERM = 1;
@@ -96,6 +97,7 @@ export const SYS_listen = 50;
 export const SYS_fdatasync = 75;
 export const SYS_futex = 202;
 export const SYS_epoll_wait = 232;
+export const SYS_tgkill = 234;
 export const SYS_fallocate = 285;
 export const SYS_timerfd_settime = 286;
 export const SYS_accept4 = 288;

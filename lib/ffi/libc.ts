@@ -8,6 +8,7 @@ const { I32, I64, String: Text, Void } = DataType;
  * libuv's two live in the node binary and export C symbols as well.
  */
 const declarations = {
+  clearenv: [I32],
   close: [I32, I32],
   dlsym: [I64, I64, Text],
   dup: [I32, I32],
@@ -20,7 +21,9 @@ const declarations = {
   ioctl: [I32, I32, I64, I64],
   isatty: [I32, I32],
   madvise: [I32, I64, I64, I32],
+  memcpy: [I64, I64, I64, I64],
   memmove: [I64, BUFFER, BUFFER, I64],
+  memset: [I64, I64, I32, I64],
   mmap: [I64, I64, I64, I32, I32, I32, I64],
   mprotect: [I32, I64, I64, I32],
   munmap: [I32, I64, I64],
@@ -31,9 +34,9 @@ const declarations = {
   pthread_attr_setstacksize: [I32, I64, I64],
   pthread_create: [I32, I64, I64, I64, I64],
   pthread_join: [I32, I64, I64],
-  pthread_kill: [I32, I64, I32],
   pthread_once: [I32, I64, I64],
   read: [I64, I32, I64, I64],
+  setenv: [I32, Text, Text, I32],
   setgroups: [I32, I64, I64],
   setresgid: [I32, I32, I32, I32],
   setresuid: [I32, I32, I32, I32],

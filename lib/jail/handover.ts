@@ -1,13 +1,15 @@
 import { closeSync, fstatSync, readSync } from 'node:fs';
 import { deserialize, serialize } from 'node:v8';
 import type { VmConfig } from '../config/types.ts';
+import type { ResourceLimits } from '../confine/resource-limits.ts';
 import type { Profiles } from '../seccomp/profile.ts';
 import { memoryFile } from './descriptors.ts';
 
 /** What the mvm that was started tells the one in the jail. */
 export interface Handover {
   readonly config: VmConfig;
-  readonly seccomp: Profiles | undefined;
+  readonly profiles: Profiles | undefined;
+  readonly limits: ResourceLimits;
   /** The user that it is to become before the guest runs; undefined: it stays who it is. */
   readonly identity: { readonly uid: number; readonly gid: number } | undefined;
   /** Whether standard error is to be given up once the guest runs. */

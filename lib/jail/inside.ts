@@ -24,6 +24,7 @@ export class JailInside implements Jail {
   readonly #handover: Handover;
   readonly #onSignal: (number: number) => void;
   readonly #nothing: number | undefined;
+  readonly #isFirst = process.pid === FIRST_PID;
 
   /** @param onSignal called with the number of a signal that was sent to the mvm that started us */
   constructor(handover: Handover, onSignal: (number: number) => void) {
@@ -69,7 +70,7 @@ export class JailInside implements Jail {
       if (byte === undefined || byte === GO) break;
       this.#onSignal(byte);
     }
-    if (process.pid === FIRST_PID) this.#askToBeStopped();
+    if (this.#isFirst) this.#askToBeStopped();
     const watch = loop.watch(CHANNEL_FD, EPOLLIN, () => {
       const byte = this.#receive();
       if (byte === undefined) watch.close();

@@ -1,5 +1,6 @@
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import type { VmConfig } from '../config/types.ts';
+import type { ResourceLimits } from '../confine/resource-limits.ts';
 import { bindingAsset } from '../ffi/binding.ts';
 import type { Profiles } from '../seccomp/profile.ts';
 import { permittedCapabilities } from './capabilities.ts';
@@ -21,7 +22,8 @@ import { type Stream, withStreams } from './streams.ts';
 export interface PrepareOptions {
   /** How mvm is started once more; the first is its name. */
   readonly argv: readonly string[];
-  readonly seccomp: Profiles | undefined;
+  readonly profiles: Profiles | undefined;
+  readonly limits: ResourceLimits;
   readonly debug: boolean;
   /** Takes one line. */
   readonly warn: (message: string) => void;
@@ -47,7 +49,7 @@ export class PreparedJail {
     streams: readonly Stream[],
     options: PrepareOptions,
   ) {
-    const { argv, seccomp, debug, warn } = options;
+    const { argv, profiles, limits, debug, warn } = options;
     // First what only looks: most of what is wrong shows before anything is made.
     const netns = settings.netns === undefined ? undefined : moveUp(openNetNamespace(settings.netns));
     const planned = chooseCgroups(settings, config.id, plan.isRootless);
@@ -80,7 +82,15 @@ export class PreparedJail {
         keeper,
         keeperPeer,
         channel: channelPeer,
-        handover: writeHandover({ config: jailed, seccomp, identity, daemonize: settings.daemonize, debug, bindingFd }),
+        handover: writeHandover({
+          config: jailed,
+          profiles,
+          limits,
+          identity,
+          daemonize: settings.daemonize,
+          debug,
+          bindingFd,
+        }),
         netns,
         cgroups: joined.map(({ fd }) => fd),
         passed,

@@ -1,8 +1,7 @@
 import { NativeBuffer } from '../ffi/native-buffer.ts';
+import { CALL_ENTRY_SIZE, callBlockSize } from '../native/call-block.ts';
 import { NativeCode, NativeRoutine } from '../native/code.ts';
 
-/** Bytes of one queued system call in the block of `calls.S`, and of the header before the first. */
-const CALL_ENTRY_SIZE = 64;
 /** How many system calls fit in one batch. */
 export const CALLS_PER_BATCH = 60;
 /** Marks of a series in the block of `calls.S`. */
@@ -13,11 +12,16 @@ export const MAX_EVENTS = 64;
 /** `struct epoll_event` is packed on x86-64: u32 events, u64 data. */
 export const EPOLL_EVENT_SIZE = 12;
 
+/** How many system calls confine one thread at most. */
+export const MAX_CONFINING_CALLS = 80;
+
 const CALLS_BLOCK = 0;
-const WAIT_BLOCK = CALLS_BLOCK + (1 + CALLS_PER_BATCH) * CALL_ENTRY_SIZE;
+const WAIT_BLOCK = CALLS_BLOCK + callBlockSize(CALLS_PER_BATCH);
 const CAS16_BLOCK = WAIT_BLOCK + 64;
 const EVENTS = CAS16_BLOCK + 64;
-const ARENA_SIZE = EVENTS + MAX_EVENTS * EPOLL_EVENT_SIZE;
+const VIOLATION_BLOCK = Math.ceil((EVENTS + MAX_EVENTS * EPOLL_EVENT_SIZE) / 64) * 64;
+const CONFINE_BLOCK = VIOLATION_BLOCK + 128;
+const ARENA_SIZE = CONFINE_BLOCK + callBlockSize(MAX_CONFINING_CALLS);
 
 /** The memory that JavaScript and mvm's machine code share: the parameter blocks of the native routines, and the code itself. */
 export class NativeArena {
@@ -26,6 +30,8 @@ export class NativeArena {
   /** Offsets in `memory`. */
   readonly waitBlock = WAIT_BLOCK;
   readonly events = EVENTS;
+  readonly violationBlock = VIOLATION_BLOCK;
+  readonly confineBlock = CONFINE_BLOCK;
   readonly wait: NativeRoutine;
   readonly #calls: NativeRoutine;
   readonly #cas16: NativeRoutine;
@@ -40,6 +46,8 @@ export class NativeArena {
       calls: address + CALLS_BLOCK,
       wait: address + WAIT_BLOCK,
       cas16: address + CAS16_BLOCK,
+      confine: address + CONFINE_BLOCK,
+      violation: address + VIOLATION_BLOCK,
     });
     this.wait = new NativeRoutine(this.code, 'wait');
     this.#calls = new NativeRoutine(this.code, 'calls');

@@ -4,6 +4,7 @@ import type { VirtioConsoleEnds } from '../console/create.ts';
 import { type ConsoleEvents, HostConsole } from '../console/host-console.ts';
 import { RateLimitedSink } from '../console/rate-limited-sink.ts';
 import { SharedSink } from '../console/shared-sink.ts';
+import type { TerminalState } from '../console/termios.ts';
 import type { EventLoop } from '../loop/event-loop.ts';
 import type { SerialEnds } from './isa-devices.ts';
 
@@ -73,6 +74,11 @@ export class Consoles {
   /** Whether the user's terminal is raw just now. */
   get raw(): boolean {
     return this.#standard?.raw ?? false;
+  }
+
+  /** The user's terminal, for who puts it back in an emergency. */
+  get terminalState(): TerminalState | undefined {
+    return this.#standard?.terminalState;
   }
 
   /** Makes the terminal raw and begins to read. */

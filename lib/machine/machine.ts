@@ -42,6 +42,8 @@ export class Machine {
   readonly ports: PortBus;
   readonly mmio: MmioBus;
   readonly isa: IsaDevices;
+  /** One a vCPU, from `load` on. */
+  threads: readonly VcpuThread[] = [];
   /** Where the configuration has any. */
   virtio: VirtioDevices | undefined;
   readonly #config: VmConfig;
@@ -101,7 +103,7 @@ export class Machine {
   }
 
   /**
-   * Loads the guest and makes its vCPUs, each standing at its first instruction.
+   * Loads the guest and makes its vCPUs, each standing at its first instruction. Their threads are still to be started.
    * @throws ConfigError where kernel, initrd or command line do not fit
    */
   async load(): Promise<void> {
@@ -112,9 +114,8 @@ export class Machine {
     const { arena } = this.#loop;
     installKickSignal(arena.code.addressOf('signal'));
     this.#completers = vcpus.map((vcpu) => new InstructionCompleter(vcpu, this.memory, arena, facts));
-    const threads = vcpus.map((vcpu) => new VcpuThread(vcpu, this.#loop));
-    for (const thread of threads) thread.start();
-    this.#runner = new VcpuRunner(threads, this.#loop, this.ports, this.mmio, (thread, reason) =>
+    this.threads = vcpus.map((vcpu) => new VcpuThread(vcpu, this.#loop));
+    this.#runner = new VcpuRunner(this.threads, this.#loop, this.ports, this.mmio, (thread, reason) =>
       this.#handleExit(thread, reason),
     );
     await this.virtio?.ready();

@@ -1,10 +1,10 @@
 import type { VmConfig } from '../config/types.ts';
+import { type Confinement, lockDown } from '../confine/lock-down.ts';
 import type { ExitCode } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { EventLoop } from '../loop/event-loop.ts';
 import type { MetricsReporter } from '../metrics/reporter.ts';
 import { openLineSink } from '../output/line-sink.ts';
-import type { Profiles } from '../seccomp/profile.ts';
 import { Consoles } from './consoles.ts';
 import { exitCodeOf } from './ending.ts';
 import { Machine } from './machine.ts';
@@ -15,8 +15,7 @@ export interface RunOptions {
   readonly stop: AbortSignal;
   /** Registers what is to be done each time that a report is asked for. */
   readonly onReport: (report: () => void) => void;
-  /** What each kind of thread may do; undefined: everything. */
-  readonly seccomp: Profiles | undefined;
+  readonly confinement: Confinement;
   readonly jail?: Jail;
 }
 
@@ -37,7 +36,10 @@ const STOPPED_DRAIN_MS = 500;
  * Boots a machine and runs it to its end.
  * @throws MvmError where it cannot be made, the guest crashed, or its output failed
  */
-export async function runMachine(config: VmConfig, { log, stop, onReport, jail }: RunOptions): Promise<ExitCode> {
+export async function runMachine(
+  config: VmConfig,
+  { log, stop, onReport, confinement, jail }: RunOptions,
+): Promise<ExitCode> {
   const loop = new EventLoop();
   let machine: Machine | undefined;
   let metrics: MetricsReporter | undefined;
@@ -62,12 +64,13 @@ export async function runMachine(config: VmConfig, { log, stop, onReport, jail }
     }
     onReport(() => metrics?.flush());
     jail?.becomeUser();
+    log.rawTerminal = () => consoles.raw;
+    lockDown({ config, loop, threads: machine.threads, terminal: consoles.terminalState }, confinement);
     const stopMachine = () => machine?.end({ kind: 'stopped' });
     stop.addEventListener('abort', stopMachine, { once: true });
     if (stop.aborted) stopMachine();
     consoles.start();
     jail?.close(loop);
-    log.rawTerminal = () => consoles.raw;
     const ending = await machine.run();
     log.debug(`the guest ended: ${ending.kind}; ${JSON.stringify(machine.counters)}`);
     return exitCodeOf(ending);

@@ -10,7 +10,7 @@ export function assemble(routine: Routine): string {
   try {
     const object = join(directory, 'code.o');
     const binary = join(directory, 'code.bin');
-    execFileSync('as', ['--64', '-o', object, join(import.meta.dirname, `${routine}.S`)]);
+    execFileSync('as', ['--64', '-I', import.meta.dirname, '-o', object, join(import.meta.dirname, `${routine}.S`)]);
     execFileSync('objcopy', ['-O', 'binary', '-j', '.text', object, binary]);
     return readFileSync(binary, 'hex');
   } finally {

@@ -13,7 +13,7 @@ const MFD_CLOEXEC = 1;
 /** `pthread_once_t` not yet run. */
 const PTHREAD_ONCE_INIT = 0;
 
-/** The routines that are called with a block of parameters, which the routine finds by the quadword behind its code. */
+/** The routines that have a block of parameters, which they find by the quadword behind their code. */
 export type CallableRoutine = Exclude<Routine, 'vcpu' | 'signal'>;
 
 /**

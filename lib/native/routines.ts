@@ -1,3 +1,3 @@
 /** The native routines: one assembly file each, in the order in which they are laid out. */
-export const ROUTINES = ['vcpu', 'calls', 'wait', 'cas16', 'signal', 'jail'] as const;
+export const ROUTINES = ['vcpu', 'calls', 'wait', 'cas16', 'signal', 'jail', 'confine', 'violation'] as const;
 export type Routine = (typeof ROUTINES)[number];

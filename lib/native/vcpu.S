@@ -1,13 +1,14 @@
-# A vCPU thread: start_routine of pthread_create(3). It runs no JavaScript and makes at most five system calls:
-# seccomp (once, before its first KVM_RUN), ioctl(KVM_RUN), futex, write (8 bytes to the loop's eventfd), exit.
+# A vCPU thread: start_routine of pthread_create(3). It runs no JavaScript. First it makes the calls that confine it; from then on it
+# makes no more than five: ioctl(KVM_RUN), futex, write (8 bytes to the loop's eventfd), rt_sigreturn, exit.
 #
 # rdi = address of its control block; the offsets are those of lib/vcpu/control-block.ts. Its first hand-over says that it
-# is ready; `result` is then what JavaScript put there, or why seccomp failed.
+# is ready; `result` is then what JavaScript put there.
 #
 # The word `state` says who owns the vCPU: 0 the thread (run the guest), 1 JavaScript (an exit is to be handled).
 # Each side hands over with a full barrier (xchg here, Atomics.store there) and only then looks whether the other sleeps.
 
         .intel_syntax noprefix
+        .include "calls.inc"
         .set STATE,     0       # u32, futex word
         .set RESULT,    4       # i32, what KVM_RUN returned: 0 or -errno
         .set VCPU_FD,   8       # i32
@@ -15,31 +16,30 @@
         .set SLEEPING, 16       # u64, address of the loop's `sleeping` word
         .set WAKE_FD,  24       # i32, the loop's eventfd
         .set PARKED,   28       # u32, 1 while the thread is (about to be) in futex
-        .set FILTER,   32       # u64, address of a struct sock_fprog, or 0
+        .set CALLS,    32       # u64, address of a block of system calls to begin with (see calls.S), or 0
         .set STOP,     40       # u32, 1: leave instead of running the guest
         .set ONE,      48       # u64, 1: what is added to the eventfd
+        .set THREAD_ID, 56      # i32, of gettid(2)
 
         .set SYS_write, 1
         .set SYS_ioctl, 16
         .set SYS_exit, 60
+        .set SYS_gettid, 186
         .set SYS_futex, 202
-        .set SYS_seccomp, 317
         .set KVM_RUN, 0xae80
         .set FUTEX_WAIT_PRIVATE, 128
-        .set SECCOMP_SET_MODE_FILTER, 1
 
         .text
-        mov     rbx, rdi
-        mov     rdx, [rbx + FILTER]
-        test    rdx, rdx
-        jz      hand_over
-        mov     edi, SECCOMP_SET_MODE_FILTER
-        xor     esi, esi
-        mov     eax, SYS_seccomp
+        mov     r13, rdi
+        mov     eax, SYS_gettid
         syscall
-        test    eax, eax
-        jz      hand_over
-        mov     [rbx + RESULT], eax
+        mov     [r13 + THREAD_ID], eax
+        mov     rbx, [r13 + CALLS]
+        test    rbx, rbx
+        jz      ready
+        MAKE_CALLS
+ready:
+        mov     rbx, r13
 hand_over:
         mov     eax, 1
         xchg    [rbx + STATE], eax

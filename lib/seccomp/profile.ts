@@ -25,7 +25,17 @@ export const START_VALUES: Readonly<Record<ThreadKind, readonly string[]>> = {
 };
 
 /** Parts of a machine that rules can be limited to. */
-export const FEATURES = ['drives', 'io_uring', 'tap', 'passt', 'vsock', 'entropy', 'balloon', 'terminal'] as const;
+export const FEATURES = [
+  'drives',
+  'io_uring',
+  'tap',
+  'passt',
+  'vsock',
+  'entropy',
+  'balloon',
+  'console',
+  'terminal',
+] as const;
 export type Feature = (typeof FEATURES)[number];
 
 /** What is done with a system call (seccomp(2)); `number`: the errno (at most 4095), or what the tracer is told. */

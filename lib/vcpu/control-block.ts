@@ -9,7 +9,7 @@ export const CONTROL_BLOCK_SIZE = 64;
 export const ControlBlock = {
   /** u32, futex word: `OWNER_THREAD` or `OWNER_JAVASCRIPT`. */
   STATE: 0,
-  /** i32: what KVM_RUN returned, 0 or -errno; before the first run -EINTR, or why seccomp failed. */
+  /** i32: what KVM_RUN returned, 0 or -errno; before the first run -EINTR; -ENOSYS with `STOPPED_CALL`. */
   RESULT: 4,
   /** i32 */
   VCPU_FD: 8,
@@ -21,12 +21,16 @@ export const ControlBlock = {
   WAKE_FD: 24,
   /** u32: 1 while the thread is (about to be) in futex. */
   PARKED: 28,
-  /** u64: host address of a `struct sock_fprog`, or 0. */
-  FILTER: 32,
+  /** u64: host address of a block of system calls that the thread makes first (lib/native/calls.S), or 0. */
+  CALLS: 32,
   /** u32: 1 makes the thread leave instead of running the guest. */
   STOP: 40,
+  /** u32: one more than the number of the system call that the thread's filter stopped, or 0. */
+  STOPPED_CALL: 44,
   /** u64: 1, what is added to the eventfd. */
   ONE: 48,
+  /** i32: the thread's id (gettid(2)), 0 before it has begun. */
+  THREAD_ID: 56,
 } as const;
 
 export const OWNER_THREAD = 0;

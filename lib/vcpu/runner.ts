@@ -2,6 +2,7 @@ import { EAGAIN, EINTR } from '../ffi/constants.ts';
 import { SystemError } from '../ffi/errors.ts';
 import { KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_MMIO } from '../kvm/exits.ts';
 import type { EventLoop, Poller } from '../loop/event-loop.ts';
+import { StoppedCallError } from '../seccomp/stopped-call.ts';
 import { type AddressSpace, ExitCounters, ExitReader } from './exit-reader.ts';
 import type { VcpuThread } from './thread.ts';
 
@@ -114,6 +115,9 @@ export class VcpuRunner implements Poller {
     } else if (result === -EINTR || result === -EAGAIN) {
       if (slot.halting) this.#hold(slot);
       else thread.resume();
+    } else if (thread.stoppedCall !== undefined) {
+      this.#hold(slot);
+      throw new StoppedCallError(`the thread of vCPU ${thread.vcpu.id}`, thread.stoppedCall, 'vcpu');
     } else {
       throw new SystemError('KVM_RUN', -result, `run vCPU ${thread.vcpu.id}`);
     }

@@ -1,4 +1,4 @@
-import { EINTR, FUTEX_WAKE_PRIVATE, SYS_futex } from '../ffi/constants.ts';
+import { EINTR, FUTEX_WAKE_PRIVATE, SYS_futex, SYS_tgkill } from '../ffi/constants.ts';
 import { SystemError } from '../ffi/errors.ts';
 import { callPthread, tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
@@ -17,6 +17,8 @@ const DEFAULT_SPINS = 1000;
 const STATE = ControlBlock.STATE / 4;
 const RESULT = ControlBlock.RESULT / 4;
 const PARKED = ControlBlock.PARKED / 4;
+const STOPPED_CALL = ControlBlock.STOPPED_CALL / 4;
+const THREAD_ID = ControlBlock.THREAD_ID / 4;
 
 /** A vCPU's native thread, seen from JavaScript. It starts owned by JavaScript: nothing runs before the first `resume`. */
 export class VcpuThread {
@@ -24,6 +26,8 @@ export class VcpuThread {
   readonly #loop: EventLoop;
   readonly #control: NativeBuffer;
   readonly #words: Int32Array;
+  /** Node asks the kernel each time. */
+  readonly #pid = process.pid;
   /** `pthread_t` */
   #thread = 0;
 
@@ -43,10 +47,10 @@ export class VcpuThread {
 
   /**
    * Starts the thread. It first confines itself, then hands over to JavaScript, as if interrupted.
-   * @param filter host address of a `struct sock_fprog` with its seccomp-bpf program, or 0 for none
+   * @param calls host address of a block with the system calls by which it does (lib/native/calls.S), or 0 for none
    */
-  start(filter = 0): void {
-    this.#control.setNumber64(ControlBlock.FILTER, filter);
+  start(calls = 0): void {
+    this.#control.setNumber64(ControlBlock.CALLS, calls);
     const scratch = new NativeBuffer(PTHREAD_ATTR_SIZE + 8);
     const purpose = `start the thread of vCPU ${this.vcpu.id}`;
     callPthread('pthread_attr_init', purpose, scratch.address + 8);
@@ -54,6 +58,38 @@ export class VcpuThread {
     const entry = this.#loop.arena.code.addressOf('vcpu');
     callPthread('pthread_create', purpose, scratch.address, scratch.address + 8, entry, this.#control.address);
     this.#thread = scratch.getNumber64(0);
+  }
+
+  /** The kernel's id of the thread; 0 before it has begun. */
+  get id(): number {
+    return Atomics.load(this.#words, THREAD_ID);
+  }
+
+  /** libc's: `pthread_t`; 0 before `start`. */
+  get pthread(): number {
+    return this.#thread;
+  }
+
+  /** What its seccomp profile pins: the values of `$` names. */
+  get filterValues() {
+    const { address } = this.#control;
+    return {
+      vcpu_fd: this.vcpu.fd,
+      state_address: address + ControlBlock.STATE,
+      wake_fd: this.#loop.wakeFd,
+      one_address: address + ControlBlock.ONE,
+    };
+  }
+
+  /** Host address of the block that it shares with JavaScript. */
+  get controlBlock(): number {
+    return this.#control.address;
+  }
+
+  /** The number of the system call that the thread's filter stopped; the thread does nothing any more. Valid while `exited`. */
+  get stoppedCall(): number | undefined {
+    const call = this.#words[STOPPED_CALL]!;
+    return call === 0 ? undefined : call - 1;
   }
 
   /** Whether JavaScript owns the vCPU: an exit is to be handled. */
@@ -77,12 +113,17 @@ export class VcpuThread {
   /** Makes KVM_RUN return EINTR as soon as it can, also out of `hlt` or a spinning guest, and until `immediateExit` is cleared. */
   kick(): void {
     this.vcpu.immediateExit = true;
-    const error = tryCall('pthread_kill', this.#thread, KICK_SIGNAL);
-    if (error !== 0) throw new SystemError('pthread_kill', error, `interrupt vCPU ${this.vcpu.id}`);
+    const { id } = this;
+    // It has still to begin, and will see what was set.
+    if (id === 0) return;
+    // Not pthread_kill(3), which makes three more calls.
+    const result = tryCall('syscall', SYS_tgkill, this.#pid, id, KICK_SIGNAL, 0, 0, 0);
+    if (result < 0) throw new SystemError('tgkill', -result, `interrupt vCPU ${this.vcpu.id}`);
   }
 
-  /** Ends the thread. Only while `exited`. */
+  /** Ends the thread. Only while `exited`. One that its filter stopped ends with the process. */
   join(): void {
+    if (this.stoppedCall !== undefined) return;
     this.#control.view.setUint32(ControlBlock.STOP, 1, true);
     this.resume();
     callPthread('pthread_join', `end the thread of vCPU ${this.vcpu.id}`, this.#thread, 0);

@@ -16,6 +16,10 @@ test('the fast parser reads what a script would write', (t) => {
   } as VmOptions);
   t.is(fastParseRun(['-k', 'a', '-k', 'b', '-'])?.kernel, 'b');
   t.is(fastParseRun(['-k', 'a', '-'])?.config, '-');
+  t.deepEqual(fastParseRun(['--resource-limit', 'fsize=1', '--resource-limit=no-file=99', '-'])?.['resource-limit'], [
+    'fsize=1',
+    'no-file=99',
+  ]);
   t.is(fastParseRun(['--cmdline', 'console=ttyS0 -- --x'])?.cmdline, 'console=ttyS0 -- --x');
 });
 

@@ -114,7 +114,7 @@ test('unknown names are refused with their place, and the nearest that exists', 
       'p.json:4:13: /filter/0/syscall: unknown system call "raed"; did you mean "read"?',
       'p.json:5:13: /filter/1/syscall: unknown system call "xyzzy"; see syscalls(2)',
       'p.json:6:30: /filter/2/when/0: unknown part "vsok"; did you mean "vsock"?',
-      'p.json:6:38: /filter/2/when/1: unknown part "zz"; known are drives, io_uring, tap, passt, vsock, entropy, balloon, terminal',
+      'p.json:6:38: /filter/2/when/1: unknown part "zz"; known are drives, io_uring, tap, passt, vsock, entropy, balloon, console, terminal',
     ],
   );
   await refuses(t, withArgument('{"index": 1, "type": "dword", "op": "eq", "val": "KVM_RUM"}'), [

@@ -1,0 +1,53 @@
+import { EINVAL, EPERM } from '../ffi/constants.ts';
+import { NativeBuffer } from '../ffi/native-buffer.ts';
+import type { ThreadCall } from './thread-calls.ts';
+
+const SYS_capset = 126;
+const SYS_prctl = 157;
+/** <linux/prctl.h> */
+const PR_SET_DUMPABLE = 4;
+const PR_CAPBSET_DROP = 24;
+const PR_SET_NO_NEW_PRIVS = 38;
+const PR_CAP_AMBIENT = 47;
+const PR_CAP_AMBIENT_CLEAR_ALL = 4;
+/** <linux/capability.h>: a set has 64 bits, of which the kernel knows the first few (`CAP_LAST_CAP`). */
+const CAPABILITY_BITS = 64;
+const LINUX_CAPABILITY_VERSION_3 = 0x2008_0522;
+
+/** `struct __user_cap_header_struct` of the calling thread, and after it two `struct __user_cap_data_struct` without any capability. */
+let noCapabilities: NativeBuffer | undefined;
+
+function emptySets(): NativeBuffer {
+  if (noCapabilities === undefined) {
+    noCapabilities = new NativeBuffer(32);
+    noCapabilities.view.setUint32(0, LINUX_CAPABILITY_VERSION_3, true);
+  }
+  return noCapabilities;
+}
+
+/**
+ * The calls by which a thread gives up its privileges for good: nothing that it executes can gain any, and it has no capability in any
+ * set. The bounding set is left to who may not change it (an ordinary user): with `no_new_privs` it gives nothing.
+ */
+export function privilegeCalls(): ThreadCall[] {
+  const purpose = 'give up the privileges';
+  const { address } = emptySets();
+  return [
+    { name: 'prctl', purpose, call: [SYS_prctl, PR_SET_NO_NEW_PRIVS, 1] },
+    { name: 'prctl', purpose, call: [SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL], mayFail: [EINVAL] },
+    ...Array.from({ length: CAPABILITY_BITS }, (_, capability) => ({
+      name: 'prctl',
+      purpose,
+      call: [SYS_prctl, PR_CAPBSET_DROP, capability],
+      mayFail: [EINVAL, EPERM],
+    })),
+    { name: 'capset', purpose, call: [SYS_capset, address, address + 8] },
+  ];
+}
+
+/** For the whole process: no core dump, and no other process of the same user may look into it (ptrace(2), proc(5)). */
+export const UNDUMPABLE: ThreadCall = {
+  name: 'prctl',
+  purpose: 'hide the memory',
+  call: [SYS_prctl, PR_SET_DUMPABLE, 0],
+};

@@ -1,0 +1,40 @@
+import { HostError } from '../errors.ts';
+import { NativeBuffer } from '../ffi/native-buffer.ts';
+import { CallBlock, callBlockSize } from '../native/call-block.ts';
+import { KICK_SIGNAL } from '../vcpu/kick-signal.ts';
+import type { VcpuThread } from '../vcpu/thread.ts';
+import { allSignalsBut, checkResults, fillBlock, nameCall, type ThreadCall, waitUntil } from './thread-calls.ts';
+import { SIGSYS } from './violation.ts';
+
+const SYS_rt_sigprocmask = 14;
+const SIG_SETMASK = 2;
+/** `sizeof(sigset_t)` of the kernel. */
+const SIGSET_SIZE = 8;
+
+/**
+ * Starts the thread of a vCPU, which confines itself before it does anything else, and waits for that.
+ * @param calls by which it does
+ * @returns the thread's id
+ * @throws HostError where it could not confine itself
+ */
+export function startConfined(thread: VcpuThread, calls: readonly ThreadCall[]): number {
+  const name = `vCPU ${thread.vcpu.id}`;
+  const mask = new NativeBuffer(SIGSET_SIZE);
+  // Node's signals are for the JavaScript thread: a handler of libuv's would make calls that are not allowed here.
+  mask.view.setBigUint64(0, allSignalsBut(KICK_SIGNAL, SIGSYS), true);
+  const purpose = 'set up the thread';
+  const all: ThreadCall[] = [
+    nameCall(`vcpu ${thread.vcpu.id}`),
+    { name: 'rt_sigprocmask', purpose, call: [SYS_rt_sigprocmask, SIG_SETMASK, mask.address, 0, SIGSET_SIZE] },
+    ...calls,
+  ];
+  const memory = new NativeBuffer(callBlockSize(all.length), 64);
+  const block = new CallBlock(memory);
+  fillBlock(block, all);
+  thread.start(block.address);
+  if (!waitUntil(() => thread.exited)) throw new HostError(`the thread of ${name} does not start`);
+  checkResults(all, (index) => block.result(index), `the thread of ${name}`);
+  memory.release();
+  mask.release();
+  return thread.id;
+}
