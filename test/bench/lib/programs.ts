@@ -2,23 +2,24 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 
 /** What programs share with the bare-metal guests. */
-const SHARED = join(import.meta.dirname, '../../../fixtures/bare-metal/runtime/frames.h');
+const SHARED = join(import.meta.dirname, '../../../fixtures/bare-metal/runtime');
+const SHARED_FILES = ['frames.h', 'streams.h'];
 const FLAGS = ['-std=gnu17', '-O2', '-Wall', '-Wextra', '-Wno-sign-compare', '-pthread'];
 
 /** Compiles `<name>.c` of this folder, once for each state of it, and returns the program's path. */
-export function buildProgram(name: 'launch' | 'net-peer' | 'reference-vmm'): string {
+export function buildProgram(name: 'launch' | 'net-peer' | 'reference-vmm' | 'vsock-peer'): string {
   const source = join(import.meta.dirname, `${name}.c`);
   const hash = createHash('sha256').update(FLAGS.join(' '));
-  for (const path of [source, SHARED]) hash.update(readFileSync(path));
+  for (const path of [source, ...SHARED_FILES.map((file) => join(SHARED, file))]) hash.update(readFileSync(path));
   const directory = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'mvm', 'bench');
   const program = join(directory, `${name}-${hash.digest('hex').slice(0, 16)}`);
   if (existsSync(program)) return program;
   mkdirSync(directory, { recursive: true });
   const made = `${program}.${process.pid}`;
-  execFileSync('gcc', [...FLAGS, `-I${dirname(SHARED)}`, '-o', made, source]);
+  execFileSync('gcc', [...FLAGS, `-I${SHARED}`, '-o', made, source]);
   renameSync(made, program);
   return program;
 }
