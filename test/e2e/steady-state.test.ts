@@ -1,27 +1,19 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { buildGuest } from '../../fixtures/bare-metal/build.ts';
-import { guestCmdline, prepareGuest } from '../../fixtures/prepare.ts';
 import type { Transport } from '../../lib/config/types.ts';
 import { ExitCode } from '../../lib/errors.ts';
 import { MIB } from '../../lib/memory/layout.ts';
-import { Mvm, runMvm } from '../helpers/mvm.ts';
+import { LinuxGuests } from '../helpers/linux/guests.ts';
+import { runMvm } from '../helpers/mvm.ts';
 
 // What a running machine costs: exits while devices work, wake-ups while they do not.
 
 const TRANSPORTS: readonly Transport[] = ['mmio', 'pci'];
 
-const folder = mkdtempSync(join(tmpdir(), 'mvm-steady-state-'));
-test.after.always(() => rmSync(folder, { recursive: true }));
-
-function configure(config: Record<string, unknown>): string {
-  const path = join(folder, 'vm.json');
-  writeFileSync(path, JSON.stringify(config));
-  return path;
-}
+const guests = new LinuxGuests();
+test.after.always(() => guests.remove());
 
 interface Counts {
   /** Exits that reached mvm. */
@@ -32,11 +24,9 @@ interface Counts {
 
 /** A guest asks its entropy device so many times, and waits for interrupts. */
 async function askForEntropy(transport: Transport, count: number): Promise<Counts> {
-  const path = configure({
-    'boot-source': { kernel_image_path: buildGuest('virtio'), boot_args: `wait=irq count=${count}` },
-    'machine-config': { transport },
-    entropy: {},
-  });
+  const path = guests.file('entropy.json');
+  const boot = { kernel_image_path: buildGuest('virtio'), boot_args: `wait=irq count=${count}` };
+  writeFileSync(path, JSON.stringify({ 'boot-source': boot, 'machine-config': { transport }, entropy: {} }));
   const { code, stdout, stderr } = await runMvm(['run', path, '--debug']);
   if (code !== ExitCode.Ok || !stdout.includes(`${count} chains`)) throw new Error(`${stdout}\n${stderr}`);
   const number = (text: string, pattern: RegExp) => Number(pattern.exec(text)![1]);
@@ -80,22 +70,21 @@ function contextSwitches(pid: number): Map<string, number> {
 for (const transport of TRANSPORTS) {
   test.serial(`${transport}: while the guest is idle, nothing wakes up`, async (t) => {
     t.timeout(120_000);
-    const guest = await prepareGuest();
-    const image = join(folder, 'disk.img');
+    const image = guests.file('disk.img');
     writeFileSync(image, '');
     truncateSync(image, MIB);
-    const boot_args = guestCmdline({ actions: ['idle'], pci: transport === 'pci' });
-    const path = configure({
-      'boot-source': { kernel_image_path: guest.kernel, initrd_path: guest.initrd, boot_args },
-      'machine-config': { transport },
-      drives: ['Sync', 'Async'].map((io_engine) => {
-        return { drive_id: io_engine, path_on_host: image, is_root_device: false, is_read_only: true, io_engine };
-      }),
-      vsock: { guest_cid: 3, uds_path: join(folder, 'v.sock') },
-      balloon: { amount_mib: 0, deflate_on_oom: true },
-      // No entropy device: Linux asks it for bytes every few seconds.
+    await using mvm = await guests.start({
+      transport,
+      actions: ['idle'],
+      sections: {
+        drives: ['Sync', 'Async'].map((io_engine) => {
+          return { drive_id: io_engine, path_on_host: image, is_root_device: false, is_read_only: true, io_engine };
+        }),
+        vsock: { guest_cid: 3, uds_path: guests.file('v.sock') },
+        balloon: { amount_mib: 0, deflate_on_oom: true },
+        // No entropy device: Linux asks it for bytes every few seconds.
+      },
     });
-    await using mvm = new Mvm(['run', path]);
     await mvm.waitFor(/^CPUs: 1/m);
     const pid = mvm.process.pid!;
     let woken: string[] = [];
