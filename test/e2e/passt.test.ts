@@ -5,25 +5,16 @@ import test from 'ava';
 import { guestCmdline, prepareGuest } from '../../fixtures/prepare.ts';
 import { ExitCode } from '../../lib/errors.ts';
 import { Mvm } from '../helpers/mvm.ts';
-import { enterNetNamespace, ip } from '../helpers/net-namespace.ts';
+import { enterHostNetwork, HOST_ADDRESS, HOST_GATEWAY } from '../helpers/net-namespace.ts';
 
 // A network for those without privileges: the machine runs as an ordinary user, with no capability.
 
 const USER = ['unshare', '--user', '--map-user=1000', '--map-group=1000'] as const;
-const ADDRESS = '192.0.2.2';
-const GATEWAY = '192.0.2.1';
 const FORWARDED = 7003;
 
 const guest = await prepareGuest();
 
-test.before(() => {
-  enterNetNamespace();
-  // passt gives the guest what the host has: an address, and a route.
-  ip('link', 'add', 'eth9', 'type', 'veth', 'peer', 'name', 'peer9');
-  for (const name of ['eth9', 'peer9']) ip('link', 'set', name, 'up');
-  ip('addr', 'add', `${ADDRESS}/24`, 'dev', 'eth9');
-  ip('route', 'add', 'default', 'via', GATEWAY);
-});
+test.before(() => enterHostNetwork());
 
 test.serial('a guest has an address by DHCP, reaches the host, and is reached through a forwarded port', async (t) => {
   const asked: string[] = [];
@@ -47,7 +38,7 @@ test.serial('a guest has an address by DHCP, reaches the host, and is reached th
   t.is(code, ExitCode.Ok, stderr);
   t.is(stderr, '');
   const lines = stdout.split('\n').map((line) => line.trimEnd());
-  t.true(lines.includes(`eth0: ${ADDRESS}/24, gateway ${GATEWAY}`), stdout);
+  t.true(lines.includes(`eth0: ${HOST_ADDRESS}/24, gateway ${HOST_GATEWAY}`), stdout);
   t.true(lines.includes('gateway says: HTTP/1.1 200 OK'), stdout);
   t.true(lines.includes('hello from the host'), stdout);
   t.deepEqual(asked, ['GET /page']);

@@ -18,6 +18,19 @@ export function enterNetNamespace(): void {
   ip('link', 'set', 'lo', 'up');
 }
 
+/** What `enterHostNetwork` gives the host: passt then gives the same to its guest. */
+export const HOST_ADDRESS = '192.0.2.2';
+export const HOST_GATEWAY = '192.0.2.1';
+
+/** As `enterNetNamespace`, with an address and a default route, as a host has them. */
+export function enterHostNetwork(): void {
+  enterNetNamespace();
+  ip('link', 'add', 'eth9', 'type', 'veth', 'peer', 'name', 'peer9');
+  for (const name of ['eth9', 'peer9']) ip('link', 'set', name, 'up');
+  ip('addr', 'add', `${HOST_ADDRESS}/24`, 'dev', 'eth9');
+  ip('route', 'add', 'default', 'via', HOST_GATEWAY);
+}
+
 /** Runs ip(8). @returns what it prints */
 export function ip(...args: string[]): string {
   return execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });

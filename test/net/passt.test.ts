@@ -7,22 +7,13 @@ import test from 'ava';
 import { ConfigError, HostError } from '../../lib/errors.ts';
 import { call } from '../../lib/ffi/libc.ts';
 import { startPasst } from '../../lib/net/passt.ts';
-import { enterNetNamespace, ip } from '../helpers/net-namespace.ts';
+import { enterHostNetwork, HOST_ADDRESS, HOST_GATEWAY } from '../helpers/net-namespace.ts';
 
 const NOBODY = 65_534;
-const ADDRESS = '192.0.2.2';
-const GATEWAY = '192.0.2.1';
 const HOST_PORT = 7001;
 const FORWARDED = 7002;
 
-test.before(() => {
-  enterNetNamespace();
-  // passt gives the guest what the host has: an address, and a route.
-  ip('link', 'add', 'eth9', 'type', 'veth', 'peer', 'name', 'peer9');
-  for (const name of ['eth9', 'peer9']) ip('link', 'set', name, 'up');
-  ip('addr', 'add', `${ADDRESS}/24`, 'dev', 'eth9');
-  ip('route', 'add', 'default', 'via', GATEWAY);
-});
+test.before(() => enterHostNetwork());
 
 test.serial('without privileges, a guest reaches the host, and the host a forwarded port', async (t) => {
   const host: Socket = createSocket('udp4');
@@ -38,7 +29,9 @@ test.serial('without privileges, a guest reaches the host, and the host a forwar
   host.bind(HOST_PORT, '127.0.0.1');
   await once(host, 'listening');
   const program = ['--reuid', NOBODY, '--regid', NOBODY, '--clear-groups', process.execPath];
-  const args = [...program, 'test/helpers/passt-guest.ts', ADDRESS, GATEWAY, HOST_PORT, FORWARDED].map(String);
+  const args = [...program, 'test/helpers/passt-guest.ts', HOST_ADDRESS, HOST_GATEWAY, HOST_PORT, FORWARDED].map(
+    String,
+  );
   const { stdout } = await promisify(execFile)('setpriv', args, { timeout: 60_000 });
   host.close();
   t.deepEqual(JSON.parse(stdout), { uid: NOBODY, passt: true, seen: ['question', 'done'], warnings: [] });
