@@ -2,6 +2,7 @@ import { NativeBuffer } from '../ffi/native-buffer.ts';
 import { SOCK_FILTER_SIZE } from '../seccomp/bpf.ts';
 import { compileProfile } from '../seccomp/compile.ts';
 import type { Feature, Profile } from '../seccomp/profile.ts';
+import { withReport } from './reporting.ts';
 import type { ThreadCall } from './thread-calls.ts';
 
 const SYS_seccomp = 317;
@@ -16,7 +17,7 @@ export function filterCall(
   values: Readonly<Record<string, number>>,
   features: ReadonlySet<Feature>,
 ): ThreadCall {
-  const program = compileProfile(profile, { values, features });
+  const program = compileProfile(withReport(profile), { values, features });
   // struct sock_fprog (<linux/filter.h>): u16 len, then from 8 on the address of the instructions.
   const memory = new NativeBuffer(16 + program.length, 8);
   memory.view.setUint16(0, program.length / SOCK_FILTER_SIZE, true);

@@ -86,6 +86,8 @@ export function startPasst(options: PasstOptions, where: string, warn: (message:
   const child = spawn('passt', passtArguments(options), {
     // A terminal's Ctrl-C is not for passt: it ends when its socket closes.
     detached: true,
+    // It needs nothing of ours, which may hold secrets.
+    env: { PATH: process.env.PATH },
     stdio: ['ignore', 'ignore', 'pipe', theirs],
   });
   tryCall('close', theirs);

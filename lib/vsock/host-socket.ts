@@ -70,11 +70,16 @@ export class HostSocket {
     return this.#arena.invoke(SYS_accept4, this.fd, 0, 0, SOCK_NONBLOCK | SOCK_CLOEXEC);
   }
 
-  /** Removes the file, unless another one is in its place. */
+  /** Removes the file, unless another one is in its place, or the directory does not let us any more. */
   close(): void {
     if (!this.#open) return;
     this.#open = false;
     this.#arena.invoke(SYS_close, this.fd);
-    if (lstatSync(this.path, { bigint: true, throwIfNoEntry: false })?.ino === this.#inode) unlinkSync(this.path);
+    try {
+      if (lstatSync(this.path, { bigint: true, throwIfNoEntry: false })?.ino === this.#inode) unlinkSync(this.path);
+    } catch (error) {
+      // Who has no capabilities any more may remove files from their own directories only.
+      if ((error as NodeJS.ErrnoException).code !== 'EACCES') throw error;
+    }
   }
 }

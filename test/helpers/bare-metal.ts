@@ -13,6 +13,13 @@ export interface GuestOptions extends BuildOptions {
   /** As `--memory` takes it. */
   readonly memory?: string;
   readonly cpus?: number;
+  /** More options of `mvm run`. */
+  readonly args?: readonly string[];
+  readonly env?: NodeJS.ProcessEnv;
+  /** Descriptors that mvm inherits, from 3 on. */
+  readonly inherited?: readonly number[];
+  /** What stands before mvm: a program that runs it. */
+  readonly launcher?: readonly string[];
 }
 
 /** How a process ended: its exit code, or 128 and the signal's number. */
@@ -36,7 +43,11 @@ export class RunningGuest {
     const args = ['run', '--kernel', buildGuest(guest, options), '--cmdline', options.cmdline ?? 'none'];
     if (options.memory !== undefined) args.push('--memory', options.memory);
     if (options.cpus !== undefined) args.push('--cpus', String(options.cpus));
-    this.child = spawn(MVM, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const [program, ...rest] = [...(options.launcher ?? []), MVM, ...args, ...(options.args ?? [])];
+    this.child = spawn(program!, rest, {
+      stdio: ['ignore', 'pipe', 'pipe', ...(options.inherited ?? [])],
+      env: options.env ?? process.env,
+    });
     this.child.stdout!.setEncoding('utf8').on('data', (text: string) => {
       this.#stdout += text;
       this.#changed();

@@ -16,6 +16,7 @@ test('the constants of profiles are those of the headers', (t) => {
       'sys/random.h',
       'sys/resource.h',
       'sys/socket.h',
+      'sys/wait.h',
       'time.h',
       'linux/falloc.h',
       'linux/fs.h',
