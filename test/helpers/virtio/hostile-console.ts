@@ -20,6 +20,9 @@ export function hostileConsole(transport: TransportName): HostileDevice {
       if (onceIn(tape, 2) && input.available < 100_000) input.type('x'.repeat(below(tape, 5000)));
       if (onceIn(tape, 8)) device.resize({ columns: tape.next() & 0xffff, rows: tape.next() & 0xffff });
     },
+    use() {
+      input.type('x');
+    },
     proveAlive() {
       input.clear();
       output.open(Number.POSITIVE_INFINITY);

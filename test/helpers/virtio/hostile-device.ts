@@ -35,6 +35,8 @@ export interface HostileSubject {
   readonly writable: readonly boolean[];
   /** Something happens at the host's end. */
   happen(tape: Tape): void;
+  /** Makes the device want what is in each of its queues. */
+  use(): void;
   /** Throws where the device does not do what it is for. The driver is started, and its allocator points at room for buffers. */
   proveAlive(): void;
 }
@@ -55,14 +57,16 @@ export class HostileDevice {
   chains = 0;
   registerAccesses = 0;
   resets = 0;
-  readonly #subject: HostileSubject;
+  readonly subject: HostileSubject;
+  /** Called before the proof that the device still works: whoever else harms it is to stop. */
+  beforeProof: () => void = () => {};
   #rarity = 64;
   #next = 0;
   /** Registers are touched as often as chains are offered. */
   #meddling = false;
 
   constructor(subject: HostileSubject) {
-    this.#subject = subject;
+    this.subject = subject;
     const log = subject.driver.core.faults;
     const report = log.report.bind(log);
     log.report = (fault) => {
@@ -73,21 +77,27 @@ export class HostileDevice {
 
   /** Does what the tape says, up to `steps` things or its end, then proves that the device still works. */
   run(tape: Tape, steps: number): void {
-    const { driver, features } = this.#subject;
     this.#start(tape);
     for (let i = 0; i < steps && !tape.ended; i++) this.#step(tape);
+    this.beforeProof();
+    this.prove();
+  }
+
+  /** Resets the device as an honest driver does, and proves that it works and that nothing outside the guest was touched. */
+  prove(): void {
+    const { driver, features } = this.subject;
     this.#checkMargins();
     driver.allocator = new GuestAllocator(HONEST);
     // An honest driver's rings begin empty.
     driver.memory.bytes.fill(0, MARGIN + HONEST, MARGIN + HONEST + 0x1000);
     restoreFunction(driver);
     driver.start({ features, queueSize: 16 });
-    this.#subject.proveAlive();
+    this.subject.proveAlive();
     this.#checkMargins();
   }
 
   #start(tape: Tape): void {
-    const { driver, features } = this.#subject;
+    const { driver, features } = this.subject;
     this.resets++;
     restoreFunction(driver);
     this.#meddling = onceIn(tape, 8);
@@ -99,7 +109,7 @@ export class HostileDevice {
   }
 
   #step(tape: Tape): void {
-    const { driver, writable } = this.#subject;
+    const { driver, writable } = this.subject;
     if (this.#meddling && onceIn(tape, 2)) {
       for (let i = below(tape, 32); i >= 0; i--) {
         this.registerAccesses++;
@@ -131,21 +141,21 @@ export class HostileDevice {
         break;
       case 6:
       case 7:
-        this.#subject.happen(tape);
+        this.subject.happen(tape);
         break;
       default:
         for (let count = below(tape, 5); count >= 0; count--) this.#offerChain(tape, queue);
         this.#poll();
     }
     if ((driver.core.status & VIRTIO_CONFIG_S_NEEDS_RESET) === 0) return;
-    this.#subject.happen(tape);
+    this.subject.happen(tape);
     this.#poll();
     if (!onceIn(tape, 4)) this.#start(tape);
   }
 
   /** Looks at the rings until nothing is found: a device that goes on for ever is at fault itself. */
   #poll(): void {
-    for (let looks = 0; this.#subject.driver.core.poll(); looks++) {
+    for (let looks = 0; this.subject.driver.core.poll(); looks++) {
       if (looks > 70_000) throw new Error('the device does not come to an end');
     }
   }
@@ -153,7 +163,7 @@ export class HostileDevice {
   /** A chain that is mostly as the queue's chains are. */
   #offerChain(tape: Tape, queue: number): void {
     this.chains++;
-    const { driver, writable } = this.#subject;
+    const { driver, writable } = this.subject;
     const ring = driver.rings[queue];
     if (ring === undefined) return;
     const { size, descriptors, available } = ring.place;
@@ -198,7 +208,7 @@ export class HostileDevice {
 
   /** Changes what chains hold, or anything. */
   #poke(tape: Tape): void {
-    const { memory } = this.#subject.driver;
+    const { memory } = this.subject.driver;
     const anywhere = onceIn(tape, 8);
     for (let i = below(tape, 16); i >= 0; i--) {
       const address = anywhere ? tape.next() % (MEMORY_SIZE - 2) : SCRATCH + below(tape, SCRATCH_SIZE);
@@ -209,7 +219,7 @@ export class HostileDevice {
   }
 
   #checkMargins(): void {
-    const { bytes } = this.#subject.driver.memory;
+    const { bytes } = this.subject.driver.memory;
     for (let i = 0; i < MARGIN; i++) {
       if (bytes[i] !== CANARY || bytes[MARGIN + MEMORY_SIZE + i] !== CANARY) {
         throw new Error('memory outside the guest was touched');

@@ -65,6 +65,8 @@ export class HostileGuest {
   readonly disk: MemoryDisk;
   readonly driver: BlockDriver;
   readonly memory: GuestMemory;
+  /** Called before the proof that the device still works: whoever else harms it is to stop. */
+  beforeProof: () => void = () => {};
   readonly #limiter: TestLimiter;
   readonly #readOnlyCopy: Uint8Array | undefined;
   #table = SCRATCH;
@@ -100,6 +102,7 @@ export class HostileGuest {
   run(tape: Tape, steps: number): void {
     this.#start(tape);
     for (let i = 0; i < steps && !tape.ended; i++) this.#step(tape);
+    this.beforeProof();
     this.check();
     this.proveAlive();
   }
@@ -125,6 +128,8 @@ export class HostileGuest {
     const { driver, disk } = this;
     restoreFunction(this.driver);
     driver.allocator = new GuestAllocator(HONEST);
+    // An honest driver's rings begin empty.
+    this.memory.bytes.fill(0, MARGIN + HONEST, MARGIN + HONEST + 0x1000);
     driver.start({ features: BLOCK_FEATURES, queueSize: 16 });
     const sector = 5;
     const write = this.disk.readOnly ? driver.flush() : driver.write(sector, new Uint8Array(512).fill(0xa5));

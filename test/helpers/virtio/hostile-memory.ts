@@ -65,6 +65,7 @@ export function hostileEntropy(transport: TransportName): HostileDevice {
       allow = pick(tape, [0, 1, 5, Number.POSITIVE_INFINITY]);
       ready?.();
     },
+    use() {},
     proveAlive() {
       source.failing = false;
       allow = Number.POSITIVE_INFINITY;
@@ -133,6 +134,7 @@ export function hostileBalloon(transport: TransportName): HostileDevice {
       const { statistics } = device;
       for (const value of Object.values(statistics)) if (!Number.isFinite(value)) throw new Error('no number');
     },
+    use() {},
     proveAlive() {
       const before = releaser.released;
       const address = driver.allocate(4, 4);

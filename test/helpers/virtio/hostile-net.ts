@@ -44,6 +44,9 @@ export function hostileNet(transport: TransportName): HostileDevice {
       // What nobody looks at.
       wire.sent.length = 0;
     },
+    use() {
+      wire.arrive(new Uint8Array(60));
+    },
     proveAlive() {
       wire.waiting.length = 0;
       wire.sent.length = 0;

@@ -53,6 +53,10 @@ export function hostileVsock(transport: TransportName): HostileDevice {
       if (onceIn(tape, 64)) device.transportReset();
       streams.ends.splice(0, streams.ends.length, ...ends);
     },
+    use() {
+      device.transportReset();
+      if (streams.running) streams.connectToGuest(1);
+    },
     proveAlive() {
       if (streams.openStreams !== 0 || device.connections !== 0) throw new Error('something outlived a reset');
       const packets = () =>
