@@ -14,11 +14,7 @@ export interface Stream {
  * @param netns the network namespace that the virtual machine is to be in
  * @throws ConfigError, HostError where one cannot be used
  */
-export async function openStreams(
-  { networkInterfaces }: VmConfig,
-  netns: string | undefined,
-  warn: (message: string) => void,
-): Promise<Stream[]> {
+export async function openStreams({ networkInterfaces }: VmConfig, netns: string | undefined): Promise<Stream[]> {
   const streams: Stream[] = [];
   for (const [index, { link, mtu }] of networkInterfaces.entries()) {
     if (link.kind === 'tap') continue;
@@ -29,7 +25,7 @@ export async function openStreams(
         hint: `start it inside, and name its socket: ip netns exec … passt --socket PATH`,
       });
     }
-    const { fd, ready } = openStream(link, mtu, where, warn);
+    const { fd, ready } = openStream(link, mtu, where);
     await ready?.();
     streams.push({ index, fd: moveUp(fd) });
   }

@@ -55,7 +55,7 @@ export async function superviseJail(
     runtimeDirectory: process.env.XDG_RUNTIME_DIR,
   });
   for (const warning of plan.warnings) options.warn(warning);
-  const streams = await openStreams(config, settings.netns, options.warn);
+  const streams = await openStreams(config, settings.netns);
   const jail = new PreparedJail(config, settings, plan, streams, options);
   const relay = (signal: NodeJS.Signals): void => {
     tryWrite(jail.channel, constants.signals[signal]);

@@ -44,7 +44,7 @@ function openLink(host: NetworkHost, config: NetworkInterfaceConfig, mac: Uint8A
   }
   const name = `network interface "${id}"`;
   const place = `${where}/passt`;
-  const { fd, ready } = openStream(link, mtu, place, warn);
+  const { fd, ready } = openStream(link, mtu, place);
   const backend = new StreamBackend(loop, memory, fd, { name, mac, warn });
   return { backend, ready, close: () => backend.close() };
 }
@@ -59,7 +59,6 @@ export function openStream(
   link: Exclude<NetworkLink, { kind: 'tap' }>,
   mtu: number | undefined,
   where: string,
-  warn: (message: string) => void,
 ): { fd: number; ready: (() => Promise<void>) | undefined } {
   switch (link.kind) {
     case 'stream':
@@ -67,7 +66,7 @@ export function openStream(
     case 'socket':
       return { fd: connectStream(link.path, `${where}/socket`), ready: undefined };
     case 'passt':
-      return startPasst({ ...link, mtu }, where, warn);
+      return startPasst({ ...link, mtu }, where);
   }
 }
 

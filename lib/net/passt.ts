@@ -1,17 +1,14 @@
-import type { ChildProcess } from 'node:child_process';
 import { ConfigError, HostError } from '../errors.ts';
-import { O_CLOEXEC, O_NONBLOCK, SYS_write } from '../ffi/constants.ts';
+import { O_CLOEXEC, O_NONBLOCK } from '../ffi/constants.ts';
 import { errnoName } from '../ffi/errors.ts';
 import { call, tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
 
 const SYS_socket = 41;
 const SYS_connect = 42;
-const SYS_recvfrom = 45;
 const SYS_socketpair = 53;
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
-const MSG_PEEK = 2;
 /** `struct sockaddr_un` of unix(7): u16 family, then the path with its final NUL. */
 const SOCKADDR_UN_SIZE = 110;
 const PATH_START = 2;
@@ -31,8 +28,6 @@ export interface PasstOptions {
 export interface Passt {
   /** A connected stream socket that does not block. */
   readonly fd: number;
-  /** The process; it ends when the socket is closed. */
-  readonly process: ChildProcess;
   /**
    * Waits until it serves the network: then the ports that it was given are its own.
    * @throws ConfigError, HostError where it has ended instead, with what it said
@@ -42,9 +37,6 @@ export interface Passt {
 
 /** What passt says of ports that are not to be understood; everything else that it refuses, this host refuses. */
 const BAD_PORTS = /invalid port/i;
-/** A passt that has said nothing after so many milliseconds runs all the same: one for IPv6 alone answers no ARP. */
-const READY_LIMIT = 1000;
-const POLLIN = 0x001;
 
 /**
  * Connects to a passt that runs already.
@@ -75,17 +67,14 @@ export function connectStream(path: string, where: string): number {
 }
 
 /**
- * Starts a passt of our own, which needs no privileges: it ends with us, however we end.
+ * Starts a passt of our own, which needs no privileges: it ends with us, however we end, as it does when its socket is closed.
  * @param where its place in the configuration
- * @param warn takes one line, where passt ends with an error
  * @throws HostError where there is none
  */
-export function startPasst(options: PasstOptions, where: string, warn: (message: string) => void): Passt {
+export function startPasst(options: PasstOptions, where: string): Passt {
   const [ours, theirs] = socketPair();
   const { spawn } = process.getBuiltinModule('node:child_process');
   const child = spawn('passt', passtArguments(options), {
-    // A terminal's Ctrl-C is not for passt: it ends when its socket closes.
-    detached: true,
     // It needs nothing of ours, which may hold secrets.
     env: { PATH: process.env.PATH },
     stdio: ['ignore', 'ignore', 'pipe', theirs],
@@ -94,73 +83,30 @@ export function startPasst(options: PasstOptions, where: string, warn: (message:
   child.on('error', () => {});
   if (child.pid === undefined) {
     tryCall('close', ours);
-    throw new HostError('passt is not installed', {
-      where,
-      hint: PASST_HINT,
-    });
+    throw new HostError('passt is not installed', { where, hint: PASST_HINT });
   }
   let said = '';
   child.stderr?.on('data', (chunk: Buffer) => {
     said = `${said}${chunk}`.slice(-1000);
   });
-  let isStarting = false;
-  const ended = new Promise<void>((resolve) => {
-    child.on('close', (code) => {
-      resolve();
-      if (code !== 0 && code !== null && !isStarting) warn(`passt ended with status ${code}: ${lastLine(said)}`);
-    });
+  const ended = new Promise<number | null>((resolve) => {
+    child.on('close', (code) => resolve(code));
   });
-  const stderr = child.stderr as (typeof child.stderr & { ref(): void; unref(): void }) | null;
-  // Neither the process nor its words keep us from ending.
-  child.unref();
-  stderr?.unref();
   const ready = async () => {
-    isStarting = true;
-    if (!answers(ours)) {
-      child.ref();
-      stderr?.ref();
-      await ended;
-      const reason = `passt does not start: ${lastLine(said)}`;
-      if (BAD_PORTS.test(said)) throw new ConfigError(reason, { where, hint: 'see passt(1) for how ports are given' });
-      throw new HostError(reason, { where });
-    }
-    isStarting = false;
+    if ((await ended) === 0) return;
+    const reason = `passt does not start: ${lastLine(said)}`;
+    if (BAD_PORTS.test(said)) throw new ConfigError(reason, { where, hint: 'see passt(1) for how ports are given' });
+    throw new HostError(reason, { where });
   };
-  return { fd: ours, process: child, ready };
+  return { fd: ours, ready };
 }
 
 /**
- * Asks at the other end of a network for some address (RFC 5227, an ARP probe), which passt answers whatever it is, once it runs. The answer is
- * left to the guest, to which it says nothing. Blocks meanwhile: the guest does not run yet.
- * @returns false where the other end has closed the connection
+ * passt(1): one connection, over descriptor 3. It goes to the background once it serves the network, so that what we have started is then over:
+ * a child that ended while the guest runs would take system calls that we have given up by then.
  */
-function answers(fd: number): boolean {
-  const buffer = new NativeBuffer(PROBE.length + 8);
-  try {
-    buffer.bytes.set(PROBE);
-    // The first on this socket, so it takes all of it; where nobody is there any more, the wait tells.
-    tryCall('syscall', SYS_write, fd, buffer.address, PROBE.length, 0, 0, 0);
-    buffer.view.setInt32(PROBE.length, fd, true);
-    buffer.view.setInt16(PROBE.length + 4, POLLIN, true);
-    if (tryCall('poll', buffer.address + PROBE.length, 1, READY_LIMIT) === 0) return true;
-    return tryCall('syscall', SYS_recvfrom, fd, buffer.address, 1, MSG_PEEK, 0, 0) > 0;
-  } finally {
-    buffer.release();
-  }
-}
-
-/** Behind its length: broadcast, from nobody's address, ARP (Ethernet, IPv4), a request for 192.0.0.8, the dummy of RFC 7600. */
-const PROBE = Buffer.from(
-  ['0000003c', 'ffffffffffff', '020000000000', '0806', '0001', '0800', '06', '04', '0001']
-    .concat('020000000000', '00000000', '000000000000', 'c0000008')
-    .join('')
-    .padEnd(2 * (4 + 60), '0'),
-  'hex',
-);
-
-/** passt(1): in the foreground, one connection, over descriptor 3. */
 function passtArguments({ tcpPorts, udpPorts, mtu }: PasstOptions): string[] {
-  const args = ['--foreground', '--quiet', '--stderr', '--one-off', '--fd', '3'];
+  const args = ['--quiet', '--stderr', '--one-off', '--fd', '3'];
   if (mtu !== undefined) args.push('--mtu', String(mtu));
   for (const ports of tcpPorts) args.push('--tcp-ports', ports);
   for (const ports of udpPorts) args.push('--udp-ports', ports);

@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
@@ -15,6 +16,43 @@ const FORWARDED = 7003;
 const guest = await prepareGuest();
 
 test.before(() => enterHostNetwork());
+
+/** Processes in our network namespace that are a passt. */
+function passts(): number[] {
+  const network = readlinkSync('/proc/self/ns/net');
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => {
+      try {
+        return (
+          readFileSync(`/proc/${pid}/comm`, 'utf8').startsWith('passt') &&
+          readlinkSync(`/proc/${pid}/ns/net`) === network
+        );
+      } catch {
+        return false;
+      }
+    })
+    .map(Number);
+}
+
+test.serial('where passt goes away, the guest lives on', async (t) => {
+  const cmdline = guestCmdline({ actions: ['echo', 'poweroff'], extra: ['ip=dhcp'] });
+  const machine = ['--kernel', guest.kernel, '--initrd', guest.initrd, '--cmdline', cmdline];
+  await using mvm = new Mvm(['run', ...machine, '--net', 'user']);
+  await mvm.waitFor(/^type a line/m);
+  const [passt, ...others] = passts();
+  t.deepEqual(others, []);
+  process.kill(passt!);
+  while (passts().length > 0) await new Promise((resolve) => setTimeout(resolve, 20));
+  mvm.type('hello\n');
+  const { code, stdout, stderr } = await mvm.end();
+  t.is(code, ExitCode.Ok, stderr);
+  t.regex(stdout, /^echo: hello/m);
+  t.is(
+    stderr,
+    'mvm: warning: the network of network interface "eth0" is gone, its link is down: it has closed the connection\n',
+  );
+});
 
 test.serial('a guest has an address by DHCP, reaches the host, and is reached through a forwarded port', async (t) => {
   const asked: string[] = [];
