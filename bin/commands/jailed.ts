@@ -1,21 +1,9 @@
-import { isSea } from 'node:sea';
 import { firstDescriptors } from '../../lib/confine/descriptors.ts';
 import { ExitCode } from '../../lib/errors.ts';
 import { setBindingFd } from '../../lib/ffi/binding.ts';
 import { readHandover } from '../../lib/jail/handover.ts';
 import { HANDOVER_FD } from '../../lib/jail/steps.ts';
 import { runConfig } from './run-config.ts';
-
-/** The sources' modules that are loaded when they are needed: in the jail there is nothing to load them from. */
-async function loadModules(): Promise<void> {
-  await Promise.all([
-    import('../../lib/boot/acpi/tables.ts'),
-    import('../../lib/boot/decompress/index.ts'),
-    import('../../lib/machine/virtio-devices.ts'),
-    import('../../lib/virtio/mmio.ts'),
-    import('../../lib/virtio/pci.ts'),
-  ]);
-}
 
 /**
  * The half of `mvm run --jail` that is in the jail. It is started by the other half, which has read and checked everything.
@@ -28,7 +16,6 @@ export async function jailed(): Promise<number> {
   const { profiles, limits, debug } = handover;
   if (handover.bindingFd !== undefined) setBindingFd(handover.bindingFd);
   const { JailAbandoned, JailInside } = await import('../../lib/jail/inside.ts');
-  if (!isSea()) await loadModules();
   try {
     return await runConfig(handover.config, {
       confinement: { profiles, limits, descriptors: { rings, inherited: [] } },

@@ -1,12 +1,14 @@
 import { closeSync, writeSync } from 'node:fs';
+import { isSea } from 'node:sea';
 import type { VmConfig } from '../../lib/config/types.ts';
 import type { Confinement } from '../../lib/confine/lock-down.ts';
-import { MvmError } from '../../lib/errors.ts';
+import { HostError, MvmError } from '../../lib/errors.ts';
+import { PROGRAM_NAME } from '../../lib/jail/directory.ts';
 import type { JailSettings } from '../../lib/jail/options.ts';
 import { redirectToNull, superviseJail } from '../../lib/jail/supervisor.ts';
 import { Log } from '../../lib/log.ts';
+import { daemonPipe, startDaemon } from '../daemon.ts';
 import { reportError } from '../report.ts';
-import { daemonPipe, ownCommand, startDaemon } from '../self.ts';
 import { REPORT_SIGNAL, STOP_SIGNALS } from '../signals.ts';
 import { JAILED } from './jailed-name.ts';
 
@@ -19,6 +21,12 @@ export async function runInJail(
   settings: JailSettings,
   { profiles, limits, debug }: Pick<Confinement, 'profiles' | 'limits'> & { readonly debug: boolean },
 ): Promise<number> {
+  if (!isSea()) {
+    throw new HostError('mvm goes into a jail as one file only: its sources cannot be read there', {
+      where: '--jail',
+      hint: 'npm run build, and use dist/mvm',
+    });
+  }
   const pipe = daemonPipe();
   if (settings.daemonize && pipe === undefined) return await startDaemon();
   const log = Log.open(config.logger, config.id);
@@ -54,7 +62,7 @@ export async function runInJail(
   }
 }
 
-/** How mvm is started for its other half. */
+/** The arguments of its other half, from its name on. */
 function jailedCommand({ format, debug }: { format: string; debug: boolean }): string[] {
-  return ownCommand([JAILED, ...(format === 'json' ? ['--log-format=json'] : []), ...(debug ? ['--debug'] : [])]);
+  return [PROGRAM_NAME, JAILED, ...(format === 'json' ? ['--log-format=json'] : []), ...(debug ? ['--debug'] : [])];
 }

@@ -8,7 +8,7 @@ import type { Jail } from '../machine/run.ts';
 import type { Handover } from './handover.ts';
 import { CHANNEL_FD, KEEPER_FD } from './steps.ts';
 import { GO, READY, STOP } from './supervisor.ts';
-import { PR_SET_NAME, PR_SET_PDEATHSIG, SIGKILL, SYS } from './syscalls.ts';
+import { PR_SET_NAME, PR_SET_PDEATHSIG, SIGKILL, SIGTERM, SYS } from './syscalls.ts';
 
 /** Of a namespace of processes. */
 const FIRST_PID = 1;
@@ -67,14 +67,16 @@ export class JailInside implements Jail {
     writeSync(CHANNEL_FD, Uint8Array.of(READY));
     for (;;) {
       const byte = this.#receive();
-      if (byte === undefined || byte === GO) break;
+      if (byte === undefined) throw new JailAbandoned('who started us is gone');
+      if (byte === GO) break;
       this.#onSignal(byte);
     }
     if (this.#isFirst) this.#askToBeStopped();
     const watch = loop.watch(CHANNEL_FD, EPOLLIN, () => {
       const byte = this.#receive();
       if (byte === undefined) watch.close();
-      else this.#onSignal(byte);
+      // Who started us is gone, and the kernel ends us too: we only get here where it does not.
+      this.#onSignal(byte ?? SIGTERM);
       loop.yieldToNode();
     });
   }

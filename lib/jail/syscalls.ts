@@ -70,4 +70,5 @@ export const PR_SET_NO_NEW_PRIVS = 38;
 
 export const SIG_SETMASK = 2;
 export const SIGKILL = 9;
+export const SIGTERM = 15;
 export const SIGCHLD = 17;

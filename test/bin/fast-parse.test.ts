@@ -2,9 +2,16 @@ import test from 'ava';
 import fc from 'fast-check';
 import { parseVmCommand } from '../../bin/cli.ts';
 import { fastParseRun } from '../../bin/fast-parse.ts';
-import { COMMON_OPTIONS, type OptionSpec, overridesOf, VM_OPTIONS, type VmOptions } from '../../bin/options.ts';
+import {
+  COMMON_OPTIONS,
+  JAIL_OPTIONS,
+  type OptionSpec,
+  overridesOf,
+  VM_OPTIONS,
+  type VmOptions,
+} from '../../bin/options.ts';
 
-const OPTIONS: [string, OptionSpec][] = Object.entries({ ...COMMON_OPTIONS, ...VM_OPTIONS });
+const OPTIONS: [string, OptionSpec][] = Object.entries({ ...COMMON_OPTIONS, ...VM_OPTIONS, ...JAIL_OPTIONS });
 
 test('the fast parser reads what a script would write', (t) => {
   t.deepEqual({ ...fastParseRun(['vm.json', '--memory', '1G', '--cpus=4', '-q', '--no-smt']) }, {

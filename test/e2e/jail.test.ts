@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
   chownSync,
   existsSync,
@@ -82,7 +82,9 @@ function checkConfined(t: ExecutionContext, pid: number, { uid, gid }: { uid: nu
     t.is(statusOf(thread, 'Gid'), four(gid));
     t.is(statusOf(thread, 'Groups'), '');
     t.is(statusOf(thread, 'NoNewPrivs'), '1');
-    for (const set of ['CapPrm', 'CapEff', 'CapBnd', 'CapAmb']) t.is(BigInt(`0x${statusOf(thread, set)}`), 0n, set);
+    t.is(statusOf(thread, 'Seccomp'), '2');
+    for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'])
+      t.is(BigInt(`0x${statusOf(thread, set)}`), 0n, set);
   }
   t.regex(statusOf(String(pid), 'NSpid'), /^\d+ 1$/);
   const mounts = readFileSync(`/proc/${pid}/mountinfo`, 'utf8').trimEnd().split('\n');
@@ -117,6 +119,13 @@ test.serial('a user, a group and the PID namespace can be chosen', async (t) => 
   t.is(statusOf(String(pid), 'Gid'), '5678 5678 5678 5678');
   t.is(statusOf(String(pid), 'NSpid'), String(pid));
   t.deepEqual(ownNamespaces(pid), ['cgroup', 'ipc', 'mnt', 'uts']);
+});
+
+test.serial('limits of resources hold in the jail, and for its process alone', async (t) => {
+  const jailed = await startSpinning(t, folderFor(t), 'one', ['--resource-limit', 'no-file=77']);
+  const limits = (pid: number) => readFileSync(`/proc/${pid}/limits`, 'utf8');
+  t.regex(limits(jailed.pid), /^Max open files +77 +77 /m);
+  t.notRegex(limits(jailed.process.pid!), /^Max open files +77 /m);
 });
 
 test.serial('exit codes and messages are those of the mvm in the jail', async (t) => {
@@ -383,4 +392,12 @@ test.serial('what an ordinary user cannot have is a line each', async (t) => {
   );
   t.is(netns.code, 4);
   t.regex(netns.stderr, /^mvm: --netns: only root can enter a network namespace; [^\n]+\n$/);
+});
+
+test.serial('from its sources mvm goes into no jail, and says why', (t) => {
+  const { status, stderr } = spawnSync(process.execPath, ['bin/mvm.ts', 'run', '--jail', '--kernel', hello], {
+    encoding: 'utf8',
+  });
+  t.is(status, 4);
+  t.regex(stderr, /^mvm: --jail: mvm goes into a jail as one file only: [^\n]+; npm run build, and use dist\/mvm\n$/);
 });

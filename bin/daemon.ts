@@ -1,5 +1,4 @@
 import { once } from 'node:events';
-import { isSea } from 'node:sea';
 
 /** The descriptor of the daemon's end of a pipe, told in this variable of its environment. */
 const DAEMON_PIPE = 'MVM_DAEMON_PIPE';
@@ -12,12 +11,6 @@ export function daemonPipe(): number | undefined {
   return text === undefined ? undefined : Number(text);
 }
 
-/** The arguments, from its name on, by which this very program is started with others. */
-export function ownCommand(args: readonly string[]): string[] {
-  const program = isSea() ? ['mvm'] : [process.execPath, ...process.execArgv, process.argv[1]!];
-  return [...program, ...args];
-}
-
 /**
  * Starts this program with the same arguments in a session of its own, and waits until it says that it works, or has ended: its errors
  * are seen until then.
@@ -25,7 +18,7 @@ export function ownCommand(args: readonly string[]): string[] {
  */
 export async function startDaemon(): Promise<number> {
   const { spawn } = process.getBuiltinModule('node:child_process');
-  const child = spawn(process.execPath, ownCommand(process.argv.slice(2)).slice(1), {
+  const child = spawn(process.execPath, process.argv.slice(2), {
     detached: true,
     stdio: ['inherit', 'ignore', 'inherit', 'pipe'],
     env: { ...process.env, [DAEMON_PIPE]: `${PIPE_FD}` },
