@@ -4,6 +4,7 @@ import test from 'ava';
 import { type GuestOptions, guestCmdline, prepareGuest } from '../../fixtures/prepare.ts';
 import { ExitCode } from '../../lib/errors.ts';
 import { COOKED, Pty, RAW, temporaryDirectory } from '../console/programs.ts';
+import { runConsoleGuest } from '../helpers/console-guest.ts';
 import { adler32, printedLines } from '../helpers/guest-text.ts';
 import { EXECUTABLE, Mvm, runMvm } from '../helpers/mvm.ts';
 
@@ -29,6 +30,12 @@ test.serial('through pipes: what is typed reaches the guest, and nothing of what
   t.true(stdout.includes(`echo: ${Buffer.from('grüße, guest').toString('latin1')}`), stdout);
   t.regex(stdout, new RegExp(`^console: ${typed.length} bytes, Adler-32 ${adler32(typed)}\r?$`, 'm'));
   t.true(stdout.replaceAll('\r', '').includes(printedLines(64).toString()), 'all lines, in order');
+});
+
+test.serial('in bulk: 8 MiB each way, no byte lost, changed or out of place', (t) => {
+  // A bare-metal guest, which runs natively everywhere.
+  t.notThrows(() => runConsoleGuest(temporaryDirectory(t), 'virtio', { printKib: 8192, readKib: 8192 }));
+  t.notThrows(() => runConsoleGuest(temporaryDirectory(t), 'serial', { printKib: 4, readKib: 4 }));
 });
 
 test.serial('the serial port prints to the same output: the kernel is heard from its first line on', async (t) => {
