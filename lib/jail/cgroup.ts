@@ -1,13 +1,10 @@
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { HostError } from '../errors.ts';
 import type { PlannedCgroup } from './cgroup-plan.ts';
 import type { CgroupSetting } from './options.ts';
 import { handDown, type OwnCgroup } from './own-cgroup.ts';
 
-/** A cgroup is busy for a moment after its last process has ended. */
-const REMOVE_TRIES = 50;
-const REMOVE_PAUSE_MS = 10;
 /** Another jail may remove a common parent just when we want to be under it. */
 const MAKE_TRIES = 5;
 
@@ -78,26 +75,6 @@ export function openProcesses(planned: PlannedCgroup): number {
   } catch (error) {
     const where = planned.isOwn ? '--cgroup' : '--parent-cgroup';
     throw new CgroupPermissionError(`cannot join the cgroup ${directory} (${codeOf(error)})`, where, error);
-  }
-}
-
-/** Removes a cgroup of ours, and those above it that are empty and were made for jails. Without effect where it is gone. */
-export function removeCgroup(mountPoint: string, path: readonly string[]): void {
-  const directory = join(mountPoint, ...path);
-  for (let tries = 1; ; tries++) {
-    try {
-      rmdirSync(directory);
-      break;
-    } catch (error) {
-      if (codeOf(error) === 'ENOENT') break;
-      if (codeOf(error) !== 'EBUSY' || tries === REMOVE_TRIES) {
-        throw new HostError(`cannot remove the cgroup ${directory} (${codeOf(error)})`, {
-          hint: 'a process is still in it: see cgroup.procs there',
-          cause: error,
-        });
-      }
-      pause(REMOVE_PAUSE_MS);
-    }
   }
 }
 
@@ -195,8 +172,4 @@ function writeLimit(directory: string, { file, value }: CgroupSetting): void {
       cause: error,
     });
   }
-}
-
-function pause(milliseconds: number): void {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }

@@ -17,9 +17,8 @@ import { HostError } from '../errors.ts';
 import { EAGAIN } from '../ffi/constants.ts';
 import { SystemError } from '../ffi/errors.ts';
 import { tryCall } from '../ffi/libc.ts';
-import { removeCgroup } from './cgroup.ts';
 import { parseMountinfo } from './mountinfo.ts';
-import { removeEmpty } from './remove.ts';
+import { removeCgroup, removeEmpty } from './remove.ts';
 import { ancestors } from './root-plan.ts';
 
 /** Firecracker's jailer names the directory after the program that it starts. */
@@ -132,7 +131,7 @@ export class JailDirectory {
   }
 
   #removeContent(): void {
-    for (const { mountPoint, path } of this.#state.cgroups) removeCgroup(mountPoint, path);
+    for (const { mountPoint, path } of this.#state.cgroups) removeCgroup(join(mountPoint, ...path));
     removeEmpty(this.#state.parents);
     rmSync(this.root, { recursive: true, force: true });
   }

@@ -1,5 +1,6 @@
-import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { removeCgroup } from './remove.ts';
 
 /**
  * The cgroup that mvm itself is in. A cgroup v2 that hands controllers down has no processes of its own, so who got one for itself, as a user does from
@@ -29,8 +30,9 @@ export class OwnCgroup {
     if (this.#handedDown === undefined) return;
     handDown(this.directory, '-', this.#handedDown);
     move(this.below, this.directory);
-    rmdirSync(this.below);
     this.#handedDown = undefined;
+    // A passt that was with us ends with the virtual machine, but not at once.
+    removeCgroup(this.below);
   }
 }
 

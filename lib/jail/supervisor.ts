@@ -12,7 +12,8 @@ import { ranOutOfMemory } from './cgroup-events.ts';
 import { JobControl } from './job-control.ts';
 import { Keeper } from './launch.ts';
 import type { JailSettings } from './options.ts';
-import { planJail } from './plan.ts';
+import { JailPlace } from './place.ts';
+import { type JailPlan, planJail } from './plan.ts';
 import { PreparedJail, type PrepareOptions } from './prepare.ts';
 import { keeperSteps, WAITS } from './steps.ts';
 import { openStreams } from './streams.ts';
@@ -55,8 +56,8 @@ export async function superviseJail(
     runtimeDirectory: process.env.XDG_RUNTIME_DIR,
   });
   for (const warning of plan.warnings) options.warn(warning);
-  const streams = await openStreams(config, settings.netns);
-  const jail = new PreparedJail(config, settings, plan, streams, options);
+  const place = new JailPlace(config, settings, plan, options.warn);
+  const jail = await prepare(place, config, settings, plan, options);
   const relay = (signal: NodeJS.Signals): void => {
     tryWrite(jail.channel, constants.signals[signal]);
   };
@@ -84,7 +85,7 @@ export async function superviseJail(
     let ending: JailEnding | undefined;
     if (startedPid > 0) {
       await endOf(loop, startedPid);
-      ending = endingOf(reap(startedPid), jail);
+      ending = endingOf(reap(startedPid), place);
     }
     watch.close();
     const failure = keeper.failures.find(({ purpose }) => purpose !== WAITS);
@@ -99,7 +100,24 @@ export async function superviseJail(
     for (const signal of options.signals) process.removeListener(signal, relay);
     jobControl?.close();
     loop.close();
-    jail.remove();
+    jail.close();
+    place.remove();
+  }
+}
+
+async function prepare(
+  place: JailPlace,
+  config: VmConfig,
+  settings: JailSettings,
+  plan: JailPlan,
+  options: PrepareOptions,
+): Promise<PreparedJail> {
+  try {
+    const streams = await openStreams(config, settings.netns);
+    return new PreparedJail(place, config, settings, plan, streams, options);
+  } catch (error) {
+    place.giveUp();
+    throw error;
   }
 }
 
@@ -136,11 +154,11 @@ function reap(pid: number): number {
   return value;
 }
 
-function endingOf(status: number, jail: PreparedJail): JailEnding {
+function endingOf(status: number, { joined }: JailPlace): JailEnding {
   const signal = status & 0x7f;
   if (signal === 0) return { exitCode: (status >> 8) & 0xff, message: undefined };
   const name = Object.entries(constants.signals).find(([, number]) => number === signal)?.[0] ?? `signal ${signal}`;
-  const cause = ranOutOfMemory(jail.cgroups) ? ': it reached the memory limit of its cgroup' : '';
+  const cause = ranOutOfMemory(joined.map(({ cgroup }) => cgroup)) ? ': it reached the memory limit of its cgroup' : '';
   return { exitCode: 128 + signal, message: `the virtual machine was killed by ${name}${cause}` };
 }
 

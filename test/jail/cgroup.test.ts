@@ -3,9 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { HostError } from '../../lib/errors.ts';
-import { makeCgroup, missingParents, openProcesses, removeCgroup } from '../../lib/jail/cgroup.ts';
+import { makeCgroup, missingParents, openProcesses } from '../../lib/jail/cgroup.ts';
 import { ranOutOfMemory } from '../../lib/jail/cgroup-events.ts';
 import type { PlannedCgroup } from '../../lib/jail/cgroup-plan.ts';
+import { removeCgroup } from '../../lib/jail/remove.ts';
 
 // What is written where, in an ordinary directory. What the kernel makes of it is shown end to end, as far as hosts have the controllers.
 
@@ -84,9 +85,9 @@ test('what is missing above is known before it is made; what is gone is removed 
     join(root, 'a/b'),
     join(root, 'a/b/c'),
   ]);
-  removeCgroup(root, ['nothing']);
+  removeCgroup(join(root, 'nothing'));
   mkdirSync(join(root, 'empty'));
-  removeCgroup(root, ['empty']);
+  removeCgroup(join(root, 'empty'));
   t.false(existsSync(join(root, 'empty')));
 });
 
