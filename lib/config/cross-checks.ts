@@ -1,4 +1,4 @@
-import { parameterValue } from '../boot/cmdline.ts';
+import { kernelParameters } from '../boot/cmdline.ts';
 import { VIRTIO_MMIO_GSIS } from '../memory/ports.ts';
 import type { JsonPath } from './json.ts';
 import type { PathProblem } from './problems.ts';
@@ -110,9 +110,16 @@ function checkMemoryDevices(config: FileConfig, report: Report): void {
 /** How many virtio devices fit. A PCI bus has 32 devices, one of which is the host bridge. */
 const ROOM: Readonly<Record<Transport, number>> = { mmio: VIRTIO_MMIO_GSIS.length, pci: 31 };
 
+/** What Linux's `pci=` can do to virtio devices, which have no interrupts but MSI-X. */
+const UNFIT_FOR_PCI: ReadonlyMap<string, string> = new Map([
+  ['off', 'hides the virtio devices, which are on PCI'],
+  ['nomsi', 'leaves the virtio devices, which are on PCI, without interrupts'],
+]);
+
 function checkTransport(config: FileConfig, report: Report): void {
   const { drives, 'network-interfaces': interfaces, pmem, vsock, entropy, balloon } = config;
-  const single = [vsock, entropy, balloon, config['memory-hotplug']].filter(isGiven);
+  const console = config.console?.mode === 'none' ? undefined : config.console;
+  const single = [console, vsock, entropy, balloon, config['memory-hotplug']].filter(isGiven);
   const count = [drives, interfaces, pmem, single].reduce((sum, list) => sum + (list?.length ?? 0), 0);
   const transport = config['machine-config']?.transport ?? DEFAULT_TRANSPORT;
   if (count > ROOM[transport]) {
@@ -120,13 +127,15 @@ function checkTransport(config: FileConfig, report: Report): void {
     const message = `"${transport}" has room for ${ROOM[transport]} virtio devices, not ${count}`;
     report(['machine-config', 'transport'], message, hint);
   }
-  const cmdline = config['boot-source'].boot_args ?? '';
-  if (transport === 'pci' && count > 0 && parameterValue(cmdline, 'pci') === 'off') {
-    report(
-      ['boot-source', 'boot_args'],
-      'pci=off hides the virtio devices, which are on PCI',
-      'leave pci=off out, or use --transport mmio',
-    );
+  if (transport !== 'pci' || count === 0) return;
+  for (const parameter of kernelParameters(config['boot-source'].boot_args ?? '')) {
+    if (!parameter.startsWith('pci=')) continue;
+    for (const option of parameter.slice(4).split(',')) {
+      const effect = UNFIT_FOR_PCI.get(option);
+      if (effect === undefined) continue;
+      const hint = `leave ${option} out, or use --transport mmio`;
+      report(['boot-source', 'boot_args'], `pci=${option} ${effect}`, hint);
+    }
   }
 }
 

@@ -44,8 +44,8 @@ const BAD: readonly (readonly [name: string, json: string, expected: readonly st
   ],
   [
     'more devices than virtio-mmio has room for',
-    `{${KERNEL}, "machine-config": {"transport": "mmio"}, "entropy": {}, "drives": [${drives(17)}]}`,
-    ['/machine-config/transport: "mmio" has room for 17 virtio devices, not 18; use "pci" (or --transport pci)'],
+    `{${KERNEL}, "machine-config": {"transport": "mmio"}, "console": {}, "entropy": {}, "drives": [${drives(17)}]}`,
+    ['/machine-config/transport: "mmio" has room for 17 virtio devices, not 19; use "pci" (or --transport pci)'],
   ],
   [
     'more devices than a PCI bus has room for',
@@ -55,7 +55,12 @@ const BAD: readonly (readonly [name: string, json: string, expected: readonly st
   [
     'devices on a bus that the kernel is not to look at',
     `{"boot-source": {"kernel_image_path": "k", "boot_args": "quiet pci=off"}, "machine-config": {"transport": "pci"}, "entropy": {}}`,
-    ['/boot-source/boot_args: pci=off hides the virtio devices, which are on PCI; leave pci=off out'],
+    ['/boot-source/boot_args: pci=off hides the virtio devices, which are on PCI; leave off out'],
+  ],
+  [
+    'devices on a bus without interrupts',
+    `{"boot-source": {"kernel_image_path": "k", "boot_args": "pci=noacpi,nomsi quiet"}, "machine-config": {"transport": "pci"}, "console": {}}`,
+    ['pci=nomsi leaves the virtio devices, which are on PCI, without interrupts; leave nomsi out'],
   ],
   [
     'a level that is none',
