@@ -5,12 +5,31 @@ import { text } from 'node:stream/consumers';
 import test from 'ava';
 import { guestCmdline, prepareGuest } from '../../fixtures/prepare.ts';
 import { ExitCode } from '../../lib/errors.ts';
+import { printedLines, sumOf } from '../helpers/guest-text.ts';
+import { call, echoOnce } from '../helpers/linux/echo.ts';
+import { line } from '../helpers/linux/guests.ts';
 import { Mvm } from '../helpers/mvm.ts';
 import { enterHostNetwork, HOST_ADDRESS, HOST_GATEWAY } from '../helpers/net-namespace.ts';
 
 // A network for those without privileges: the machine runs as an ordinary user, with no capability.
 
 const USER = ['unshare', '--user', '--map-user=1000', '--map-group=1000'] as const;
+/**
+ * Another user id than root's, that owns nothing: it may open /dev/kvm, and finds the kernel, the initramfs and mvm in /mnt, all in a mount
+ * namespace that goes with it.
+ */
+const NOBODY = `
+set -e
+mount -t tmpfs -o mode=755 tmpfs /mnt
+for name in kernel initrd mvm; do
+  : > "/mnt/$name"
+  mount --bind "$1" "/mnt/$name"
+  shift
+done
+mknod -m 666 /mnt/kvm c 10 232
+mount --bind /mnt/kvm /dev/kvm
+exec setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all /mnt/mvm "$@"
+`;
 const FORWARDED = 7003;
 
 const guest = await prepareGuest();
@@ -80,4 +99,24 @@ test.serial('a guest has an address by DHCP, reaches the host, and is reached th
   t.true(lines.includes('gateway says: HTTP/1.1 200 OK'), stdout);
   t.true(lines.includes('hello from the host'), stdout);
   t.deepEqual(asked, ['GET /page']);
+});
+
+test.serial('TCP each way as another user, every byte as it was sent', async (t) => {
+  const port = 7004;
+  const fromGuest = await echoOnce({ host: '127.0.0.1', port });
+  const actions = ['mount=proc:proc:/proc', `connect=tcp:gateway:${port}:128`, 'listen=tcp:80', 'poweroff'];
+  const cmdline = guestCmdline({ actions, extra: ['ip=dhcp'] });
+  const machine = ['--kernel', '/mnt/kernel', '--initrd', '/mnt/initrd', '--cmdline', cmdline];
+  const prefix = ['unshare', '--mount', 'sh', '-c', NOBODY, 'sh', guest.kernel, guest.initrd];
+  await using mvm = new Mvm(['run', ...machine, '--net', `user,tcp=${FORWARDED}:80`], prefix);
+  await mvm.waitFor(/^listening/m);
+  t.regex(readFileSync(`/proc/${mvm.process.pid}/status`, 'latin1'), /^Uid:\t65534\t65534\t65534\t65534$/m);
+  const echoed = await call({ host: '127.0.0.1', port: FORWARDED }, printedLines(128));
+  const { code, stdout, stderr } = await mvm.end();
+  t.is(code, ExitCode.Ok, stderr);
+  t.is(stderr, '');
+  t.is(sumOf('sent', await fromGuest.came), sumOf('sent', printedLines(128)));
+  t.regex(stdout, line(sumOf('sent', printedLines(128))));
+  t.is(sumOf('echoed', echoed), sumOf('echoed', printedLines(128)));
+  t.regex(stdout, line(sumOf('echoed', printedLines(128))));
 });
