@@ -20,18 +20,23 @@ for (const [wait, features, name] of [
   ['irq', INDIRECT_DESC | EVENT_IDX, 'takes interrupts, with indirect descriptors and event indices'],
   ['irq', 0, 'takes interrupts, with neither'],
 ] as const) {
-  test.serial(`a guest that ${name}, gets its random bytes`, async (t) => {
-    t.timeout(120_000);
-    const path = join(folder, 'vm.json');
-    const boot_args = `wait=${wait} features=${features} count=300`;
-    const config = { 'boot-source': { kernel_image_path: buildGuest('virtio'), boot_args }, entropy: {} };
-    writeFileSync(path, JSON.stringify(config));
-    const { code, stdout, stderr } = await runMvm(['run', path]);
-    t.is(code, ExitCode.Ok, stderr);
-    t.regex(stdout, /^mmio device 4 offers [0-9a-f]+\r?$/m);
-    t.regex(stdout, /300 chains, 14400 bytes, random\r?$/m);
-    const [, sleeps, interrupts] = /^kicks \d+, sleeps (\d+), interrupts (\d+), status f\r?$/m.exec(stdout)!;
-    if (wait === 'poll') t.deepEqual([sleeps, interrupts], ['0', '0']);
-    else t.true(Number(interrupts) > 0 && Number(interrupts) <= Number(sleeps) + 1, stdout);
-  });
+  for (const transport of ['mmio', 'pci'])
+    test.serial(`${transport}: a guest that ${name}, gets its random bytes`, async (t) => {
+      t.timeout(120_000);
+      const path = join(folder, 'vm.json');
+      const boot_args = `wait=${wait} features=${features} count=300`;
+      const config = {
+        'boot-source': { kernel_image_path: buildGuest('virtio'), boot_args },
+        'machine-config': { transport },
+        entropy: {},
+      };
+      writeFileSync(path, JSON.stringify(config));
+      const { code, stdout, stderr } = await runMvm(['run', path]);
+      t.is(code, ExitCode.Ok, stderr);
+      t.regex(stdout, new RegExp(`^${transport} device 4 offers [0-9a-f]+\\r?$`, 'm'));
+      t.regex(stdout, /300 chains, 14400 bytes, random\r?$/m);
+      const [, sleeps, interrupts] = /^kicks \d+, sleeps (\d+), interrupts (\d+), status f\r?$/m.exec(stdout)!;
+      if (wait === 'poll') t.deepEqual([sleeps, interrupts], ['0', '0']);
+      else t.true(Number(interrupts) > 0 && Number(interrupts) <= Number(sleeps) + 1, stdout);
+    });
 }
