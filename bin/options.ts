@@ -83,8 +83,8 @@ export const VM_OPTIONS = {
     value: 'virtio|serial|FILE',
     choices: ['virtio', 'serial'],
     describe:
-      "What the terminal is the guest's: virtio is a virtio console (hvc0), many times faster than serial, the serial port " +
-      '(ttyS0), which is the default; FILE takes the output of a virtio console (/console)',
+      "The guest's console at this terminal: its serial port (ttyS0, the default), or a virtio console (hvc0), many times faster. " +
+      'A FILE takes the output of a virtio console (/console)',
   },
   net: {
     type: 'string',

@@ -2,7 +2,7 @@ import type * as v from 'valibot';
 import { type JsonPath, toPointer } from './json.ts';
 import { nearest } from './nearest.ts';
 import type { PathProblem } from './problems.ts';
-import { type SchemaShape, shapeFor } from './schema-shape.ts';
+import { isObjectShape, type SchemaShape, shapeFor } from './schema-shape.ts';
 
 /** Says, for each of a schema's complaints, what is wrong and what may have been meant; at most one problem for each place. */
 export function explain(schema: SchemaShape, input: unknown, issues: readonly v.BaseIssue<unknown>[]): PathProblem[] {
@@ -30,8 +30,7 @@ function findUnknownKeys(
   if (typeof value !== 'object' || value === null) return;
   const shape = shapeFor(schema, value);
   if (Array.isArray(value)) {
-    // To valibot, an array is an object as well.
-    if (shape.entries !== undefined) problems.push({ path, message: 'must be an object, not an array' });
+    if (isObjectShape(shape)) problems.push({ path, message: 'must be an object, not an array' });
     if (shape.item === undefined) return;
     for (const [index, element] of value.entries())
       findUnknownKeys(shape.item, element, [...path, index], problems, root);
@@ -138,6 +137,7 @@ function orList(items: readonly string[]): string {
 function typeName(type: string): string {
   switch (type) {
     case 'strict_object':
+    case 'record':
       return 'an object';
     case 'array':
       return 'an array';

@@ -54,7 +54,9 @@ export function normaliseConfig(file: FileConfig, baseDirectory: string, options
     console,
     logger: loggerOf(file.logger, absolute),
     cpu: cpu ? parseCpuTemplate(cpu) : undefined,
-    metrics: metrics ? { path: absolute(metrics.metrics_path) } : undefined,
+    metrics: metrics
+      ? { path: absolute(metrics.metrics_path), properties: metrics.properties ?? undefined }
+      : undefined,
     drives: (file.drives ?? []).map((drive) => driveOf(drive, absolute)),
     networkInterfaces: (file['network-interfaces'] ?? []).map((net, index) => networkInterfaceOf(net, index, absolute)),
     vsock: vsock ? { guestCid: vsock.guest_cid, udsPath: absolute(vsock.uds_path) } : undefined,

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import {
+  about,
   flag,
   integer,
   list,
@@ -210,4 +211,14 @@ export const metrics = v.strictObject({
     description: 'A file or named pipe for JSON lines.',
     examples: ['metrics.json'],
   }),
+  properties: v.nullish(
+    v.pipe(
+      v.record(v.string(), v.string()),
+      about<Record<string, string>>({
+        title: 'Properties',
+        description: 'Texts by their names, which each line has under `properties`.',
+        examples: [{ customer_id: '1234' }],
+      }),
+    ),
+  ),
 });

@@ -20,12 +20,17 @@ export function shapeFor(schema: SchemaShape, value: unknown): SchemaShape {
   return schema;
 }
 
+/** Whether an object is wanted: to valibot, an array is one as well. */
+export function isObjectShape(shape: SchemaShape): boolean {
+  return shape.entries !== undefined || shape.type === 'record';
+}
+
 /** Whether `value` has arrays where it should, and no key that the schema does not know: valibot lets `constructor` pass. */
 export function hasKnownShape(schema: SchemaShape, value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return true;
   const shape = shapeFor(schema, value);
   if (Array.isArray(value)) {
-    if (shape.entries !== undefined) return false;
+    if (isObjectShape(shape)) return false;
     return shape.item === undefined || value.every((element) => hasKnownShape(shape.item!, element));
   }
   const { entries } = shape;

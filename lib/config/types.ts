@@ -70,6 +70,8 @@ export interface LoggerConfig {
 
 export interface MetricsConfig {
   readonly path: string;
+  /** What each report has beside its counters. */
+  readonly properties: Readonly<Record<string, string>> | undefined;
 }
 
 /** A drive is backed by a file or block device, or by a vhost-user process behind a Unix socket. */

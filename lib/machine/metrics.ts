@@ -3,6 +3,7 @@ import { BlockMetrics } from '../../devices/virtio/block/metrics.ts';
 import { EntropyMetrics } from '../../devices/virtio/entropy/metrics.ts';
 import { NetMetrics } from '../../devices/virtio/net/metrics.ts';
 import { VsockMetrics } from '../../devices/virtio/vsock/metrics.ts';
+import type { MetricsConfig } from '../config/types.ts';
 import type { Log } from '../log.ts';
 import { Counters } from '../metrics/counters.ts';
 import { MetricsReporter } from '../metrics/reporter.ts';
@@ -30,7 +31,11 @@ const SINGLE = [
 ] as const;
 
 /** Begins to write reports to `sink`. */
-export function startMetrics(sink: LineSink, { machine, consoles, log }: MetricsSources): MetricsReporter {
+export function startMetrics(
+  sink: LineSink,
+  { properties }: MetricsConfig,
+  { machine, consoles, log }: MetricsSources,
+): MetricsReporter {
   const counters = new Counters();
   const devices = machine.virtio?.counters ?? [];
   for (const [kind, Metrics] of KINDS) counters.addKind(kind, { ...new Metrics(), driver_faults: 0 });
@@ -68,7 +73,7 @@ export function startMetrics(sink: LineSink, { machine, consoles, log }: Metrics
     missed_log_count: log.missed,
     warning_count: log.warnings,
   }));
-  reporter = new MetricsReporter(sink, counters);
+  reporter = new MetricsReporter(sink, counters, properties);
   return reporter;
 }
 

@@ -60,7 +60,7 @@ export async function runMachine(
     await machine.load();
     if (metricsSink !== undefined) {
       const { startMetrics } = await import('./metrics.ts');
-      metrics = startMetrics(metricsSink, { machine, consoles, log });
+      metrics = startMetrics(metricsSink, config.metrics!, { machine, consoles, log });
     }
     onReport(() => metrics?.flush());
     jail?.becomeUser();

@@ -9,11 +9,21 @@ export class MetricsReporter {
   readonly #sink: LineSink;
   readonly #counters: Counters;
   readonly #timer: NodeJS.Timeout;
+  readonly #properties: Readonly<Record<string, string>> | undefined;
   /** Reports that the sink did not take. What they said is in the next one. */
   missed = 0;
 
-  /** @param interval milliseconds */
-  constructor(sink: LineSink, counters: Counters, interval = INTERVAL_MS) {
+  /**
+   * @param properties that each report has
+   * @param interval milliseconds
+   */
+  constructor(
+    sink: LineSink,
+    counters: Counters,
+    properties?: Readonly<Record<string, string>>,
+    interval = INTERVAL_MS,
+  ) {
+    this.#properties = properties;
     this.#sink = sink;
     this.#counters = counters;
     this.#timer = setInterval(() => this.flush(), interval);
@@ -23,7 +33,7 @@ export class MetricsReporter {
   /** Writes a report now. */
   flush(): void {
     const { groups, taken } = this.#counters.report();
-    const line = JSON.stringify({ utc_timestamp_ms: Date.now(), ...groups });
+    const line = JSON.stringify({ utc_timestamp_ms: Date.now(), properties: this.#properties, ...groups });
     if (this.#sink.write(`${line}\n`)) taken();
     else this.missed++;
   }

@@ -152,6 +152,16 @@ const BAD: readonly (readonly [name: string, json: string, expected: readonly st
     ['must name at least one network interface'],
   ],
   [
+    'properties of metrics that are no texts',
+    `{${KERNEL}, "metrics": {"metrics_path": "m", "properties": {"a": 1}}}`,
+    ['/metrics/properties/a: must be a string, not 1'],
+  ],
+  [
+    'properties of metrics that are a list',
+    `{${KERNEL}, "metrics": {"metrics_path": "m", "properties": ["a"]}}`,
+    ['/metrics/properties: must be an object, not an array'],
+  ],
+  [
     'a reserved CID',
     `{${KERNEL}, "vsock": {"guest_cid": 2, "uds_path": "x"}}`,
     ['/guest_cid: must be at least 3, not 2'],

@@ -81,7 +81,7 @@ test('every key of Firecracker reaches the machine, in its units', async (t) => 
       cpuid: [{ leaf: 7, subleaf: 0, flags: 1, registers: [{ register: 'ebx', mask: 0b1101, set: 0b0101 }] }],
       msrs: [{ address: 266, mask: 0b1001n, set: 0b1000n }],
     },
-    metrics: { path: join(fixtures, 'metrics.json') },
+    metrics: { path: join(fixtures, 'metrics.json'), properties: { customer_id: '1234' } },
     drives: [
       {
         id: 'rootfs',

@@ -16,6 +16,7 @@ function temporaryDirectory(t: ExecutionContext): string {
 
 interface Line {
   readonly utc_timestamp_ms: number;
+  readonly properties?: Record<string, string>;
   readonly disk: { readonly reads: number };
 }
 
@@ -38,7 +39,7 @@ test('reports come at each interval, when asked for, and at the end, each a line
     written.emit('line');
     return taken;
   };
-  const reporter = new MetricsReporter(sink, counters, 20);
+  const reporter = new MetricsReporter(sink, counters, { customer: '12' }, 20);
   counts.reads = 1;
   // The reporter's own timer keeps nobody alive.
   const alive = setInterval(() => {}, 1000);
@@ -57,7 +58,10 @@ test('reports come at each interval, when asked for, and at the end, each a line
     lines.reduce((sum, { disk }) => sum + disk.reads, 0),
     6,
   );
-  for (const { utc_timestamp_ms } of lines) t.true(Math.abs(utc_timestamp_ms - Date.now()) < 60_000);
+  for (const { utc_timestamp_ms, properties } of lines) {
+    t.true(Math.abs(utc_timestamp_ms - Date.now()) < 60_000);
+    t.deepEqual(properties, { customer: '12' });
+  }
   t.is(reporter.missed, 0);
 });
 
