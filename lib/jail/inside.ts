@@ -1,13 +1,13 @@
-import { openSync, readSync, writeSync } from 'node:fs';
+import { openSync } from 'node:fs';
 import { EPOLLIN } from '../ffi/constants.ts';
 import { call, tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
 import { isPvm } from '../kvm/flavour.ts';
 import type { EventLoop } from '../loop/event-loop.ts';
 import type { Jail } from '../machine/run.ts';
+import { GO, READY, receiveByte, STOP, sendByte } from './channel.ts';
 import type { Handover } from './handover.ts';
 import { CHANNEL_FD, KEEPER_FD } from './steps.ts';
-import { GO, READY, STOP } from './supervisor.ts';
 import { PR_SET_NAME, PR_SET_PDEATHSIG, SIGKILL, SIGTERM, SYS } from './syscalls.ts';
 
 /** Of a namespace of processes. */
@@ -64,16 +64,16 @@ export class JailInside implements Jail {
   close(loop: EventLoop): void {
     this.#ask();
     tryCall('close', KEEPER_FD);
-    writeSync(CHANNEL_FD, Uint8Array.of(READY));
+    sendByte(CHANNEL_FD, READY);
     for (;;) {
-      const byte = this.#receive();
+      const byte = receiveByte(CHANNEL_FD);
       if (byte === undefined) throw new JailAbandoned('who started us is gone');
       if (byte === GO) break;
       this.#onSignal(byte);
     }
     if (this.#isFirst) this.#askToBeStopped();
     const watch = loop.watch(CHANNEL_FD, EPOLLIN, () => {
-      const byte = this.#receive();
+      const byte = receiveByte(CHANNEL_FD);
       if (byte === undefined) watch.close();
       // Who started us is gone, and the kernel ends us too: we only get here where it does not.
       this.#onSignal(byte ?? SIGTERM);
@@ -85,7 +85,7 @@ export class JailInside implements Jail {
   #askToBeStopped(): void {
     let isAsked = false;
     process.on('SIGTSTP', () => {
-      if (!isAsked) writeSync(CHANNEL_FD, Uint8Array.of(STOP));
+      if (!isAsked) sendByte(CHANNEL_FD, STOP);
       isAsked = true;
     });
     process.on('SIGCONT', () => {
@@ -93,21 +93,9 @@ export class JailInside implements Jail {
     });
   }
 
-  /** @returns a byte of who started us, or undefined where it has ended */
-  #receive(): number | undefined {
-    const byte = Buffer.alloc(1);
-    return readSync(CHANNEL_FD, byte) === 1 ? byte[0] : undefined;
-  }
-
   /** Lets the keeper do its next step. */
   #ask(): void {
-    const byte = Uint8Array.of(1);
-    try {
-      writeSync(KEEPER_FD, byte);
-      if (readSync(KEEPER_FD, byte) === 1) return;
-    } catch (error) {
-      throw new JailAbandoned('the keeper of the jail is gone', { cause: error });
-    }
+    if (sendByte(KEEPER_FD, 1) && receiveByte(KEEPER_FD) !== undefined) return;
     throw new JailAbandoned('the keeper of the jail is gone');
   }
 }

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { constants } from 'node:os';
 import type { VmConfig } from '../config/types.ts';
 import { HostError } from '../errors.ts';
@@ -9,6 +9,7 @@ import { NativeBuffer } from '../ffi/native-buffer.ts';
 import { unblockSignal } from '../ffi/unblock-signal.ts';
 import { EventLoop, type Watch } from '../loop/event-loop.ts';
 import { ranOutOfMemory } from './cgroup-events.ts';
+import { GO, READY, receiveByte, STOP, sendByte } from './channel.ts';
 import { JobControl } from './job-control.ts';
 import { Keeper } from './launch.ts';
 import type { JailSettings } from './options.ts';
@@ -18,13 +19,6 @@ import { PreparedJail, type PrepareOptions } from './prepare.ts';
 import { keeperSteps, WAITS } from './steps.ts';
 import { openStreams } from './streams.ts';
 import { SYS } from './syscalls.ts';
-
-/** What the mvm in the jail says once its guest can run, and the answer, when who looks for it from outside can find it. */
-export const READY = 1;
-/** What the mvm in the jail says when it has given the terminal back, and is to be stopped: in its namespace nobody else can. */
-export const STOP = 2;
-/** Other bytes for the mvm in the jail are the numbers of signals. */
-export const GO = 0;
 
 export interface SuperviseOptions extends PrepareOptions {
   /** Signals that are passed on to the mvm in the jail. */
@@ -59,7 +53,7 @@ export async function superviseJail(
   const place = new JailPlace(config, settings, plan, options.warn);
   const jail = await prepare(place, config, settings, plan, options);
   const relay = (signal: NodeJS.Signals): void => {
-    tryWrite(jail.channel, constants.signals[signal]);
+    sendByte(jail.channel, constants.signals[signal]);
   };
   for (const signal of options.signals) {
     process.on(signal, relay);
@@ -75,7 +69,7 @@ export async function superviseJail(
         writeSync(jail.pidFile, `${keeper.startedPid}`);
         jobControl = new JobControl(keeper.startedPid, settings.newPidNamespace);
         options.onRunning();
-        tryWrite(jail.channel, GO);
+        sendByte(jail.channel, GO);
       },
       onStop: () => jobControl?.stop(),
     });
@@ -126,12 +120,16 @@ interface ChannelEvents {
   onStop(): void;
 }
 
+/** Whatever a mvm says that a guest has broken into: it is ready once, and it can have itself stopped. */
 function watchChannel(loop: EventLoop, channel: number, events: ChannelEvents): Watch {
-  const byte = Buffer.alloc(1);
+  let isReady = false;
   const watch = loop.watch(channel, EPOLLIN, () => {
-    if (readSync(channel, byte) === 0) watch.close();
-    else if (byte[0] === READY) events.onReady();
-    else if (byte[0] === STOP) events.onStop();
+    const byte = receiveByte(channel);
+    if (byte === undefined) watch.close();
+    else if (byte === READY && !isReady) {
+      isReady = true;
+      events.onReady();
+    } else if (byte === STOP) events.onStop();
   });
   return watch;
 }
@@ -160,13 +158,6 @@ function endingOf(status: number, { joined }: JailPlace): JailEnding {
   const name = Object.entries(constants.signals).find(([, number]) => number === signal)?.[0] ?? `signal ${signal}`;
   const cause = ranOutOfMemory(joined.map(({ cgroup }) => cgroup)) ? ': it reached the memory limit of its cgroup' : '';
   return { exitCode: 128 + signal, message: `the virtual machine was killed by ${name}${cause}` };
-}
-
-/** Who has ended takes no more; that shows elsewhere. */
-function tryWrite(fd: number, value: number): void {
-  try {
-    writeSync(fd, Uint8Array.of(value));
-  } catch {}
 }
 
 /** Gives up standard input, output or error for /dev/null. */
