@@ -43,6 +43,8 @@ type Handler = (events: number) => void;
 const SHORT_SLEEP_MS = 0.25;
 /** Vain looks between two looks at the clock, and at the descriptors. */
 const LOOKS_PER_CLOCK = 64;
+/** Vain looks before a sleep where looking does not pay: more only keep a vCPU on the same CPU from running. */
+const LOOKS_WITHOUT_BUDGET = 4;
 /** After so many looks that found work, the descriptors are looked at too: a busy guest cannot starve them. */
 const WORK_PER_EPOLL = 32;
 
@@ -206,10 +208,11 @@ export class EventLoop {
         idle++;
       }
       let sleeps = false;
-      const vain = idle > 0 && idle % LOOKS_PER_CLOCK === 0;
+      const looks = this.#policy.budget === 0 ? LOOKS_WITHOUT_BUDGET : LOOKS_PER_CLOCK;
+      const vain = idle > 0 && idle % looks === 0;
       if (vain) {
         const now = performance.now();
-        if (idle === LOOKS_PER_CLOCK) idleSince = now;
+        if (idle === looks) idleSince = now;
         sleeps = now - idleSince >= this.#policy.budget;
       }
       // Between vain looks the descriptors are looked at as well: what is waited for may come from them.
