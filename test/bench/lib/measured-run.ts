@@ -1,12 +1,22 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
+import { busyTime } from './quiet.ts';
 
 /** What a guest printed, and what its VMM took meanwhile. */
 export interface MeasuredRun {
   readonly output: string;
   /** CPU time in milliseconds between the guest's lines `start` and `end`: of the vCPU's thread, and of all others of the VMM. */
   readonly cpu: { readonly vcpu: number; readonly others: number };
+  /** How much of one CPU everything else on the machine took meanwhile: 1 is all of it. */
+  readonly disturbance: number;
+}
+
+/** A moment in a run. */
+interface Sample {
+  readonly time: number;
+  readonly busy: number;
+  readonly threads: Map<string, number>;
 }
 
 /** Milliseconds of CPU that each thread of a process has had: the first number of `schedstat` are nanoseconds (proc_pid_schedstat(5)). */
@@ -42,7 +52,10 @@ export async function measuredRun(
   // Nothing of the caller's environment may cost one of them time: NODE_EXTRA_CA_CERTS, for one, makes Node read certificates.
   const env = { PATH: process.env.PATH, HOME: process.env.HOME };
   const child = spawn(command[0]!, command.slice(1), { stdio: 'pipe', env, timeout });
-  const samples = new Map<string, Map<string, number>>();
+  const samples = new Map<string, Sample>();
+  const take = (mark: string): void => {
+    samples.set(mark, { time: performance.now(), busy: busyTime(), threads: threadTimes(child.pid!) });
+  };
   let output = '';
   let errors = '';
   let failure: unknown;
@@ -58,11 +71,10 @@ export async function measuredRun(
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output += text;
     for (const mark of ['settle', 'start', 'end']) {
-      if (!samples.has(mark) && new RegExp(`^${mark}\\r?$`, 'm').test(output))
-        samples.set(mark, threadTimes(child.pid!));
+      if (!samples.has(mark) && new RegExp(`^${mark}\\r?$`, 'm').test(output)) take(mark);
     }
     if (ready !== undefined && !samples.has('ready') && /^ready\r?$/m.test(output)) {
-      samples.set('ready', new Map());
+      take('ready');
       void go();
     }
   });
@@ -75,9 +87,11 @@ export async function measuredRun(
   if (code !== 0 || settle === undefined || start === undefined || end === undefined) {
     throw new Error(`${command.join(' ')} ended with ${code}:\n${output}${errors}`);
   }
-  const [vcpu] = [...difference(settle, start)].sort(([, a], [, b]) => b - a)[0]!;
-  const times = difference(start, end);
+  const [vcpu] = [...difference(settle.threads, start.threads)].sort(([, a], [, b]) => b - a)[0]!;
+  const times = difference(start.threads, end.threads);
   let others = 0;
   for (const [thread, time] of times) if (thread !== vcpu) others += time;
-  return { output, cpu: { vcpu: times.get(vcpu) ?? 0, others } };
+  const cpu = { vcpu: times.get(vcpu) ?? 0, others };
+  const disturbance = Math.max(0, end.busy - start.busy - cpu.vcpu - cpu.others) / (end.time - start.time);
+  return { output, cpu, disturbance };
 }
