@@ -93,7 +93,7 @@ export const VM_OPTIONS = {
     choices: ['user'],
     describe:
       'A network interface: user is a user-mode network (passt), as user,tcp=8080:80,udp=5353:53 with ports of the host that lead ' +
-      'to the guest; TAP a tap device. Also for more than one; instead of those in the file (/network-interfaces)',
+      'to the guest; TAP a tap device, made where there is none and that is allowed. Also for more than one; instead of those in the file (/network-interfaces)',
   },
   'metrics-path': {
     type: 'string',

@@ -24,7 +24,7 @@ function probeTun(host: HostView): Finding {
       ...common,
       state: 'fair',
       value: 'missing',
-      meaning: 'Guests can have no network interface.',
+      meaning: 'Guests can have no tap devices, only user-mode networks (--net user).',
       advice: 'Load it: sudo modprobe tun (in a container, pass the device on).',
     };
   }
@@ -33,14 +33,19 @@ function probeTun(host: HostView): Finding {
       ...common,
       state: 'fair',
       value: 'permission denied',
-      meaning: 'Guests of this user can have no network interface.',
+      meaning: 'Guests of this user can have no tap devices, only user-mode networks (--net user).',
       advice: `Allow it, as distributions do: sudo chmod 0666 ${TUN}; only tap devices of your own can be opened then.`,
     };
   }
   const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(host.read('/proc/self/status') ?? '')?.[1];
   const isAdmin = effective !== undefined && (BigInt(`0x${effective}`) & (1n << CAP_NET_ADMIN)) !== 0n;
   return isAdmin
-    ? { ...common, state: 'good', value: 'usable, with CAP_NET_ADMIN', meaning: 'Guests can have network interfaces.' }
+    ? {
+        ...common,
+        state: 'good',
+        value: 'usable, with CAP_NET_ADMIN',
+        meaning: 'Guests can have tap devices, which mvm makes where they are missing.',
+      }
     : {
         ...common,
         state: 'good',
