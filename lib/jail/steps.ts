@@ -126,6 +126,8 @@ export function keeperSteps(steps: JailSteps): CallList {
   return list;
 }
 
+/** The purpose of what fails in a container that hides parts of its /proc: to users there the kernel shows no new one. */
+export const SHOWS_PROCESSES = 'show the new namespace of processes in /proc';
 /** The purpose of what fails only where the other side is gone, which has said why. */
 export const WAITS = 'wait for mvm in the jail';
 
@@ -174,10 +176,11 @@ function cleanUp(list: CallList, { files, directories, socketDirectory }: RootPl
 function startSteps({ root, argv, fds, userNamespace, newPidNamespace, capabilities }: JailSteps): CallList {
   const list = new CallList();
   const purpose = 'start mvm in the jail';
-  // Those of the new namespace of processes, which only a process in it can mount. A container that hides parts of /proc refuses.
-  if (newPidNamespace)
-    list.try(SYS.mount, 'proc', join(root, PROC), 'proc', MS_NOSUID | MS_NODEV | MS_NOEXEC, 'subset=pid');
-  else list.try(SYS.mount, PROC, join(root, PROC), 0, MS_BIND | MS_REC, 0);
+  const proc = join(root, PROC);
+  // Those of the new namespace of processes, which only a process in it can mount.
+  if (newPidNamespace) {
+    list.add(SHOWS_PROCESSES, SYS.mount, 'proc', proc, 'proc', MS_NOSUID | MS_NODEV | MS_NOEXEC, 'subset=pid');
+  } else list.add(`mount ${PROC}`, SYS.mount, PROC, proc, 0, MS_BIND | MS_REC, 0);
   list.add(purpose, SYS.rt_sigprocmask, SIG_SETMASK, new Uint8Array(8), 0, 8);
   list.add(purpose, SYS.prctl, PR_SET_PDEATHSIG, SIGKILL);
   list.add(purpose, SYS.prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);

@@ -8,6 +8,7 @@ import { call, tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
 import { unblockSignal } from '../ffi/unblock-signal.ts';
 import { EventLoop, type Watch } from '../loop/event-loop.ts';
+import type { FailedCall } from './call-list.ts';
 import { ranOutOfMemory } from './cgroup-events.ts';
 import { GO, READY, receiveByte, STOP, sendByte } from './channel.ts';
 import { JobControl } from './job-control.ts';
@@ -16,7 +17,7 @@ import type { JailSettings } from './options.ts';
 import { JailPlace } from './place.ts';
 import { type JailPlan, planJail } from './plan.ts';
 import { PreparedJail, type PrepareOptions } from './prepare.ts';
-import { keeperSteps, WAITS } from './steps.ts';
+import { keeperSteps, SHOWS_PROCESSES, WAITS } from './steps.ts';
 import { openStreams } from './streams.ts';
 import { SYS } from './syscalls.ts';
 
@@ -50,6 +51,31 @@ export async function superviseJail(
     runtimeDirectory: process.env.XDG_RUNTIME_DIR,
   });
   for (const warning of plan.warnings) options.warn(warning);
+  try {
+    return await supervise(config, settings, plan, options);
+  } catch (error) {
+    if (!(error instanceof JailStepError) || error.purpose !== SHOWS_PROCESSES) throw error;
+    options.warn(`without a PID namespace: ${error.message}; a container that hides parts of /proc refuses it`);
+    return await supervise(config, { ...settings, newPidNamespace: false }, plan, options);
+  }
+}
+
+/** A step of those that make the jail failed. */
+class JailStepError extends HostError {
+  readonly purpose: string;
+
+  constructor({ purpose, errno }: FailedCall) {
+    super(`cannot ${purpose} (${errnoName(errno)})`, { hint: '`mvm doctor` tells what a jail can have here' });
+    this.purpose = purpose;
+  }
+}
+
+async function supervise(
+  config: VmConfig,
+  settings: JailSettings,
+  plan: JailPlan,
+  options: SuperviseOptions,
+): Promise<JailEnding> {
   const place = new JailPlace(config, settings, plan, options.warn);
   const jail = await prepare(place, config, settings, plan, options);
   const relay = (signal: NodeJS.Signals): void => {
@@ -83,11 +109,7 @@ export async function superviseJail(
     }
     watch.close();
     const failure = keeper.failures.find(({ purpose }) => purpose !== WAITS);
-    if (failure !== undefined) {
-      throw new HostError(`cannot ${failure.purpose} (${errnoName(failure.errno)})`, {
-        hint: '`mvm doctor` tells what a jail can have here',
-      });
-    }
+    if (failure !== undefined) throw new JailStepError(failure);
     if (ending === undefined) throw new HostError('the jail was given up before it was complete');
     return ending;
   } finally {

@@ -143,6 +143,35 @@ test.serial('exit codes and messages are those of the mvm in the jail', async (t
   t.deepEqual(readdirSync(base), []);
 });
 
+test.serial(
+  'log, metrics and the serial port’s file are the host’s, and SIGUSR1 asks the outer half for metrics',
+  async (t) => {
+    const folder = folderFor(t);
+    const [log, metrics, serial] = ['log', 'metrics', 'serial'].map((name) => join(folder, name)) as [
+      string,
+      string,
+      string,
+    ];
+    const outputs = ['--log-path', log, '--log-level', 'Debug', '--metrics-path', metrics, '--serial', serial];
+    const jailed = start(t, join(folder, 'jailer'), 'one', ['--kernel', spin, ...outputs]);
+    const until = async (isTrue: () => boolean) => {
+      while (!isTrue()) await sleep(5);
+    };
+    const textOf = (file: string) => (existsSync(file) ? readFileSync(file, 'utf8') : '');
+    await until(() => textOf(serial) === 'spinning\n');
+    t.is(textOf(metrics), '');
+    jailed.process.kill('SIGUSR1');
+    await until(() => textOf(metrics).endsWith('\n'));
+    t.is(textOf(metrics).split('\n').length, 2);
+    jailed.process.kill('SIGTERM');
+    const { code, stdout } = await jailed.end();
+    t.is(code, 143);
+    t.is(stdout, '');
+    t.is(textOf(metrics).split('\n').length, 3, 'once more at the end');
+    t.regex(textOf(log), /\[one\] the guest ended: stopped/);
+  },
+);
+
 for (const [signal, code] of [
   ['SIGINT', 130],
   ['SIGTERM', 143],
@@ -336,6 +365,21 @@ test.serial('an ordinary user has the same jail, by a namespace of users', async
   const { code, stderr } = await jailed.end();
   t.is(code, 143, stderr);
   t.is(stderr, '');
+  t.false(existsSync(base));
+});
+
+test.serial('in a container that hides parts of /proc, an ordinary user has all but the PID namespace', async (t) => {
+  const folder = folderFor(t, USER);
+  const base = join(folder, 'jailer');
+  const [kernel] = copyTo(folder, spin) as [string];
+  const hide = ['unshare', '--mount', 'sh', '-ec', 'mount --bind /dev/null /proc/timer_list; exec "$@"', 'sh'];
+  const jailed = await startSpinning(t, base, 'one', ['--kernel', kernel], [...hide, ...asUser(folder)]);
+  t.deepEqual(ownNamespaces(jailed.pid), ['cgroup', 'ipc', 'mnt', 'user', 'uts']);
+  t.is(statusOf(String(jailed.pid), 'Seccomp'), '2');
+  jailed.process.kill('SIGTERM');
+  const { code, stderr } = await jailed.end();
+  t.is(code, 143);
+  t.regex(stderr, /^mvm: warning: without a PID namespace: cannot show [^\n]+\n$/);
   t.false(existsSync(base));
 });
 
