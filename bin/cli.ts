@@ -180,17 +180,19 @@ Looks at what mvm needs or can use of this host, and says what each means and wh
     )
     .command(
       'seccomp',
-      'Check seccomp profiles, or show the filters that they become',
+      'Check seccomp profiles, show the filters that they become, or print mvm’s own',
       (y) =>
         withOptions(y, SECCOMP_OPTIONS, 'Options:')
           .usage(
             `$0 seccomp --check FILE
 $0 seccomp --disassemble PROFILE|FILE [--thread NAME]
+$0 seccomp --print [--thread NAME]
 
-Checks a file for --seccomp-filter, or shows the BPF programs that mvm's own profiles
-(vcpu, main, runtime) or those of a file are compiled to.`,
+Checks a file for --seccomp-filter, shows the BPF programs that mvm's own profiles (vcpu, main,
+runtime) or those of a file are compiled to, or prints mvm's own.`,
           )
           .example('$0 seccomp --disassemble vcpu', "mvm's own filter of the vCPU threads")
+          .example('$0 seccomp --print > filters.json', 'begin a file of your own with them')
           .example('$0 seccomp --check filters.json', 'find every mistake in a file')
           .example('$0 seccomp --disassemble filters.json --thread main', 'one of its filters'),
       (argv) => choose(async () => (await import('./commands/seccomp.ts')).seccomp(argv as SeccompOptions)),

@@ -173,6 +173,7 @@ export const SECCOMP_OPTIONS = {
     choices: ['vcpu', 'main', 'runtime'],
     describe: 'Show the BPF program of a profile of mvm’s own, or of a file',
   },
+  print: { type: 'boolean', describe: 'Print mvm’s own profiles, to begin a file for --seccomp-filter with' },
   thread: {
     type: 'string',
     value: 'NAME',

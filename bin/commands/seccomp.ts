@@ -1,7 +1,7 @@
 import { ConfigError, ExitCode } from '../../lib/errors.ts';
 import { writeStdout } from '../../lib/output/stdout.ts';
 import { stdoutStyle } from '../../lib/output/style.ts';
-import { builtInProfiles } from '../../lib/seccomp/built-in.ts';
+import { BUILT_IN_FILES, builtInProfiles } from '../../lib/seccomp/built-in.ts';
 import { compileListing } from '../../lib/seccomp/compile.ts';
 import { listing } from '../../lib/seccomp/disassemble.ts';
 import { readAnyProfile } from '../../lib/seccomp/parse.ts';
@@ -13,17 +13,25 @@ export interface SeccompOptions {
   readonly check?: string | undefined;
   /** A thread's name, for mvm's own profile, or a file. */
   readonly disassemble?: string | undefined;
+  /** Mvm's own profiles, as a file. */
+  readonly print?: boolean | undefined;
   readonly thread?: string | undefined;
   readonly quiet?: boolean | undefined;
 }
 
-/** `mvm seccomp`: checks profiles, or shows the filters that they are compiled to. */
+/** `mvm seccomp`: checks profiles, shows the filters that they are compiled to, or prints mvm's own. */
 export async function seccomp(options: SeccompOptions): Promise<ExitCode> {
-  const { check, disassemble } = options;
-  if ((check === undefined) === (disassemble === undefined)) {
-    throw new UsageError('one of --check FILE and --disassemble PROFILE|FILE is needed', { hint: 'see --help' });
+  const { check, disassemble, print = false } = options;
+  if ([check !== undefined, disassemble !== undefined, print].filter(Boolean).length !== 1) {
+    throw new UsageError('one of --check FILE, --disassemble PROFILE|FILE and --print is needed', {
+      hint: 'see --help',
+    });
   }
   const thread = threadNamed(options.thread);
+  if (print) {
+    writeStdout(`${JSON.stringify(thread === undefined ? BUILT_IN_FILES : BUILT_IN_FILES[thread], undefined, 2)}\n`);
+    return ExitCode.Ok;
+  }
   const profiles = await profilesOf(check ?? disassemble!, thread, check === undefined);
   const listings = THREAD_KINDS.flatMap((kind) => {
     const profile = profiles[kind];

@@ -5,7 +5,8 @@ import { type Profiles, THREAD_KINDS, type ThreadKind } from './profile.ts';
 import { resolveProfile } from './resolve.ts';
 import type { ProfileFile } from './schema.ts';
 
-const FILES: Readonly<Record<ThreadKind, ProfileFile>> = { vcpu, main, runtime } as Readonly<
+/** As they are in `seccomp-profiles/`, and as a file for `--seccomp-filter` has them. */
+export const BUILT_IN_FILES: Readonly<Record<ThreadKind, ProfileFile>> = { vcpu, main, runtime } as Readonly<
   Record<ThreadKind, unknown>
 > as Readonly<Record<ThreadKind, ProfileFile>>;
 
@@ -15,7 +16,7 @@ let profiles: Profiles | undefined;
 export function builtInProfiles(): Profiles {
   profiles ??= Object.fromEntries(
     THREAD_KINDS.map((thread) => {
-      const { profile, problems } = resolveProfile(FILES[thread], thread, [thread]);
+      const { profile, problems } = resolveProfile(BUILT_IN_FILES[thread], thread, [thread]);
       // Their tests check them in full.
       if (problems.length > 0) throw new Error(`seccomp-profiles/${thread}.json: ${problems[0]!.message}`);
       return [thread, profile];

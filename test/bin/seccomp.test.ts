@@ -46,8 +46,21 @@ test.serial('seccomp --disassemble shows mvm’s own filters, and those of a fil
   t.regex(one.stdout, /jeq 0xe7 +then 7 else 8 +; exit_group/);
 });
 
+test.serial('seccomp --print begins a file that says what mvm’s own profiles say', async (t) => {
+  const { code, stdout, stderr } = await mvm(['seccomp', '--print']);
+  t.is(code, 0, stderr);
+  const cwd = directoryWith(t, { 'own.json': stdout });
+  for (const thread of ['vcpu', 'main', 'runtime']) {
+    const own = await mvm(['seccomp', '--disassemble', thread]);
+    const printed = await mvm(['seccomp', '--disassemble', 'own.json', '--thread', thread], { cwd });
+    t.deepEqual(printed, own);
+    const { stdout: one } = await mvm(['seccomp', '--print', '--thread', thread]);
+    t.deepEqual(JSON.parse(one), (JSON.parse(stdout) as Record<string, unknown>)[thread]);
+  }
+});
+
 test.serial('seccomp refuses what it cannot make sense of', async (t) => {
-  const needed = 'mvm: one of --check FILE and --disassemble PROFILE|FILE is needed; see --help';
+  const needed = 'mvm: one of --check FILE, --disassemble PROFILE|FILE and --print is needed; see --help';
   await fails(t, ['seccomp'], 2, [needed]);
   await fails(t, ['seccomp', '--check', 'a', '--disassemble', 'b'], 2, [needed]);
   await fails(t, ['seccomp', '--chek', 'a'], 2, ['mvm: unknown option --chek; did you mean --check?']);
