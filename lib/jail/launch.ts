@@ -34,7 +34,13 @@ export class Keeper {
     block.bytes.fill(0xff, ALL_SIGNALS, ALL_SIGNALS + 8);
     new NativeRoutine(new NativeCode({ jail: block.address }), 'jail').run();
     this.pid = block.getNumber64(PID);
-    if (this.pid < 0) throw new SystemError('clone', -this.pid, 'make the namespaces of the jail');
+    if (this.pid < 0) {
+      throw new SystemError('clone', -this.pid, 'make the namespaces of the jail', {
+        hint: withUsers
+          ? '`mvm doctor` tells who forbids user namespaces here; root can do without them'
+          : 'root needs CAP_SYS_ADMIN for it, which a container has to be started with',
+      });
+    }
   }
 
   /** The process that became mvm in the jail; 0: there is none yet. */

@@ -8,6 +8,10 @@ export interface Caller {
   readonly gid: number;
   /** `$XDG_RUNTIME_DIR`, if it is set. */
   readonly runtimeDirectory: string | undefined;
+  /** The texts of /proc/self/uid_map, gid_map and setgroups: root of a namespace of users cannot become whom it has not got. */
+  readonly uidMap: string;
+  readonly gidMap: string;
+  readonly setgroups: string;
 }
 
 /** Debian's, and most others', `nobody` and `nogroup`. */
@@ -28,18 +32,21 @@ export interface JailPlan {
 /** @throws HostError where something was asked for without which the jail would be none */
 export function planJail(settings: JailSettings, caller: Caller): JailPlan {
   const warnings: string[] = [];
-  if (caller.uid === 0) {
+  const wanted = { uid: settings.uid ?? NOBODY, gid: settings.gid ?? NOBODY };
+  if (caller.uid === 0 && canBecome(caller, wanted)) {
     return {
       baseDirectory: settings.baseDirectory ?? BASE_DIRECTORY,
-      identity: { uid: settings.uid ?? NOBODY, gid: settings.gid ?? NOBODY },
+      identity: wanted,
       isRootless: false,
       warnings,
     };
   }
   for (const name of ['uid', 'gid'] as const) {
-    const wanted = settings[name];
-    if (wanted === undefined || wanted === caller[name]) continue;
-    warnings.push(`--${name} ${wanted}: only root can become another; the virtual machine stays with ${caller[name]}`);
+    const id = settings[name];
+    if (id === undefined || id === caller[name]) continue;
+    const who = caller.uid === 0 ? "this namespace's root" : 'only root';
+    const cannot = caller.uid === 0 ? 'cannot become it' : 'can become another';
+    warnings.push(`--${name} ${id}: ${who} ${cannot}; the virtual machine stays with ${caller[name]}`);
   }
   if (settings.netns !== undefined) {
     throw new HostError('only root can enter a network namespace', {
@@ -54,4 +61,16 @@ export function planJail(settings: JailSettings, caller: Caller): JailPlan {
     isRootless: true,
     warnings,
   };
+}
+
+function canBecome({ uidMap, gidMap, setgroups }: Caller, { uid, gid }: { uid: number; gid: number }): boolean {
+  return setgroups.trim() !== 'deny' && hasId(uidMap, uid) && hasId(gidMap, gid);
+}
+
+/** Each line of the map is: first number inside, first number outside, how many (user_namespaces(7)). */
+function hasId(map: string, id: number): boolean {
+  return map.split('\n').some((line) => {
+    const [first = Number.NaN, , count = 0] = line.trim().split(/\s+/).map(Number);
+    return id >= first && id < first + count;
+  });
 }

@@ -1,4 +1,4 @@
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { constants } from 'node:os';
 import type { VmConfig } from '../config/types.ts';
 import { HostError } from '../errors.ts';
@@ -15,7 +15,7 @@ import { JobControl } from './job-control.ts';
 import { Keeper } from './launch.ts';
 import type { JailSettings } from './options.ts';
 import { JailPlace } from './place.ts';
-import { type JailPlan, planJail } from './plan.ts';
+import { type Caller, type JailPlan, planJail } from './plan.ts';
 import { PreparedJail, type PrepareOptions } from './prepare.ts';
 import { keeperSteps, SHOWS_PROCESSES, WAITS } from './steps.ts';
 import { openStreams } from './streams.ts';
@@ -45,11 +45,7 @@ export async function superviseJail(
   settings: JailSettings,
   options: SuperviseOptions,
 ): Promise<JailEnding> {
-  const plan = planJail(settings, {
-    uid: process.geteuid?.() ?? 0,
-    gid: process.getegid?.() ?? 0,
-    runtimeDirectory: process.env.XDG_RUNTIME_DIR,
-  });
+  const plan = planJail(settings, whoWeAre());
   for (const warning of plan.warnings) options.warn(warning);
   try {
     return await supervise(config, settings, plan, options);
@@ -58,6 +54,18 @@ export async function superviseJail(
     options.warn(`without a PID namespace: ${error.message}; a container that hides parts of /proc refuses it`);
     return await supervise(config, { ...settings, newPidNamespace: false }, plan, options);
   }
+}
+
+function whoWeAre(): Caller {
+  const read = (name: string) => readFileSync(`/proc/self/${name}`, 'latin1');
+  return {
+    uid: process.geteuid?.() ?? 0,
+    gid: process.getegid?.() ?? 0,
+    runtimeDirectory: process.env.XDG_RUNTIME_DIR,
+    uidMap: read('uid_map'),
+    gidMap: read('gid_map'),
+    setgroups: read('setgroups'),
+  };
 }
 
 /** A step of those that make the jail failed. */

@@ -368,6 +368,29 @@ test.serial('an ordinary user has the same jail, by a namespace of users', async
   t.false(existsSync(base));
 });
 
+test.serial('root of a namespace of users alone has an ordinary user’s jail', async (t) => {
+  const base = folderFor(t);
+  const jailed = await startSpinning(t, base, 'one', [], ['unshare', '--user', '--map-root-user']);
+  checkConfined(t, jailed.pid, { uid: 0, gid: 0 });
+  t.deepEqual(ownNamespaces(jailed.pid), ['cgroup', 'ipc', 'mnt', 'pid', 'user', 'uts']);
+  jailed.process.kill('SIGTERM');
+  const { code, stderr } = await jailed.end();
+  t.is(code, 143);
+  t.is(stderr, '');
+});
+
+test.serial('root without CAP_SYS_ADMIN is told what it takes', async (t) => {
+  const base = folderFor(t);
+  const without = ['setpriv', '--inh-caps=-sys_admin', '--bounding-set=-sys_admin'];
+  const { code, stderr } = await run(t, base, ['--kernel', hello], without);
+  t.is(code, 4);
+  t.regex(
+    stderr,
+    /^mvm: cannot make the namespaces of the jail: clone failed with EPERM; root needs CAP_SYS_ADMIN [^\n]+\n$/,
+  );
+  t.deepEqual(readdirSync(base), []);
+});
+
 test.serial('in a container that hides parts of /proc, an ordinary user has all but the PID namespace', async (t) => {
   const folder = folderFor(t, USER);
   const base = join(folder, 'jailer');

@@ -4,8 +4,10 @@ import { type JailOptions, parseJailOptions } from '../../lib/jail/options.ts';
 import { planJail } from '../../lib/jail/plan.ts';
 
 const settings = (options: JailOptions = {}) => parseJailOptions({ jail: true, ...options }, '/work').settings!;
-const root = { uid: 0, gid: 0, runtimeDirectory: undefined };
-const joe = { uid: 1000, gid: 100, runtimeDirectory: '/run/user/1000' };
+const ALL = '         0          0 4294967295\n';
+const maps = { uidMap: ALL, gidMap: ALL, setgroups: 'allow\n' };
+const root = { uid: 0, gid: 0, runtimeDirectory: undefined, ...maps };
+const joe = { uid: 1000, gid: 100, runtimeDirectory: '/run/user/1000', ...maps };
 
 test('root’s virtual machines become nobody, or who is named', (t) => {
   t.deepEqual(planJail(settings(), root), {
@@ -20,6 +22,24 @@ test('root’s virtual machines become nobody, or who is named', (t) => {
     isRootless: false,
     warnings: [],
   });
+});
+
+test('root of a namespace becomes whom it has there, and otherwise stays', (t) => {
+  const some = '         0       1000          1\n         1     100000      65536\n';
+  const container = { ...root, uidMap: some, gidMap: some };
+  t.deepEqual(planJail(settings(), container).identity, { uid: 65534, gid: 65534 });
+  t.true(planJail(settings({ uid: '65537' }), container).isRootless);
+  const alone = '         0       1000          1\n';
+  const { identity, isRootless, baseDirectory, warnings } = planJail(settings({ gid: '7' }), {
+    ...root,
+    uidMap: alone,
+    gidMap: alone,
+    setgroups: 'deny\n',
+  });
+  t.deepEqual(identity, { uid: 0, gid: 0 });
+  t.true(isRootless);
+  t.is(baseDirectory, '/tmp/mvm-0/jailer');
+  t.deepEqual(warnings, ["--gid 7: this namespace's root cannot become it; the virtual machine stays with 0"]);
 });
 
 test('an ordinary user’s stay with the user, where the user may write', (t) => {
