@@ -84,16 +84,19 @@ export class DescriptorChain {
   takeU32(): number {
     const index = this.readFrom;
     const left = this.lengths[index]! - 4;
-    if (left < 0) {
-      const low = this.takeByte() | (this.takeByte() << 8);
-      return (low | (this.takeByte() << 16) | (this.takeByte() << 24)) >>> 0;
-    }
+    if (left < 0) return this.#takeSplitU32();
     const offset = this.offsets[index]!;
     this.offsets[index] = offset + 4;
     this.lengths[index] = left;
     this.readableLength -= 4;
     if (left === 0) this.readFrom = index + 1;
     return this.memory.view.getUint32(offset, true);
+  }
+
+  /** One that lies in several buffers. */
+  #takeSplitU32(): number {
+    const low = this.takeByte() | (this.takeByte() << 8);
+    return (low | (this.takeByte() << 16) | (this.takeByte() << 24)) >>> 0;
   }
 
   /** Takes a little-endian u64 as a number: exact below 2⁵³, rounded above. Only where `readableLength` is at least 8. */

@@ -1,5 +1,5 @@
 # Makes the system calls that are queued in a block, one after the other: many for the price of one foreign call.
-# Called by pthread_once(3), the cheapest libc function that calls back: no arguments, so the block's address lies behind
+# Called by twalk(3), the cheapest libc function that calls back: no arguments of ours, so the block's address lies behind
 # the code, where lib/native/code.ts writes it before the page becomes executable.
 #
 # Block: u32 count, padding, u64 out: how long all of them took (cycles of the time-stamp counter), padding to 64 bytes, then `count`

@@ -1,5 +1,5 @@
 # Compare and exchange 16 bytes at once, for the guest instruction `lock cmpxchg16b` (Intel SDM 2A, CMPXCHG8B/CMPXCHG16B):
-# JavaScript's Atomics reach 8. Called by pthread_once(3); the block's address lies behind the code (see calls.S).
+# JavaScript's Atomics reach 8. Called by twalk(3); the block's address lies behind the code (see calls.S).
 #
 # Block: u64 address (aligned to 16), u64[2] expected (becomes what was found), u64[2] replacement, u32 success.
 

@@ -10,8 +10,8 @@ const PAGE_SIZE = 4096;
 const CODE_ALIGNMENT = 64;
 const SYS_memfd_create = 319;
 const MFD_CLOEXEC = 1;
-/** `pthread_once_t` not yet run. */
-const PTHREAD_ONCE_INIT = 0;
+/** What is enough for a node of a binary tree of tsearch(3): a key and two children, none of which there are. */
+const TREE_NODE_SIZE = 64;
 
 /** The routines that have a block of parameters, which they find by the quadword behind their code. */
 export type CallableRoutine = Exclude<Routine, 'vcpu' | 'signal'>;
@@ -56,17 +56,10 @@ export class NativeCode {
 
 /** Calls one routine from JavaScript, on this thread, with what stands in its block. Allocates nothing. */
 export class NativeRoutine {
-  readonly #once: Int32Array;
-  readonly #call: () => number;
+  readonly run: () => void;
 
+  /** twalk(3) calls its action once for a tree that is a single leaf, and makes no system call of its own, as pthread_once(3) does. */
   constructor(code: NativeCode, routine: CallableRoutine) {
-    const once = new NativeBuffer(64, 64);
-    this.#once = new Int32Array(once.buffer, once.base, 1);
-    this.#call = bindCall('pthread_once', once.address, code.addressOf(routine));
-  }
-
-  run(): void {
-    this.#once[0] = PTHREAD_ONCE_INIT;
-    this.#call();
+    this.run = bindCall('twalk', new NativeBuffer(TREE_NODE_SIZE).address, code.addressOf(routine));
   }
 }

@@ -1,6 +1,6 @@
 # Makes a process that shares our memory and makes system calls from a list, and which may make a second one that does so too: how
 # `mvm run --jail` enters namespaces, which a process of several threads cannot, and starts mvm again inside of them.
-# Called by pthread_once(3); the block's address lies behind the code (see calls.S).
+# Called by twalk(3); the block's address lies behind the code (see calls.S).
 #
 # Block: u64 flags of clone(2), u64 top of the new process's stack, u64 address of its list, i64 result (process id, or -errno),
 #        u64 the signal mask that is to be restored, u64 the mask of all signals.

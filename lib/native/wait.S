@@ -1,5 +1,5 @@
 # Sleeps in epoll_wait(2) until an event of ours or libuv's next timer: three calls for the price of one foreign call.
-# Called by pthread_once(3); the block's address lies behind the code (see calls.S).
+# Called by twalk(3); the block's address lies behind the code (see calls.S).
 #
 # Block: u64 loop (uv_loop_t *), u64 uv_update_time, u64 uv_backend_timeout, i32 epoll fd, i32 maxevents, u64 events,
 #        i32 result (events, or -errno), i32 longest sleep in milliseconds (-1: no limit),

@@ -183,6 +183,18 @@ export class Transmitter {
   #isFrom(mac: Uint8Array, chain: DescriptorChain): boolean {
     const { bytes } = this.#memory!;
     let index = chain.readFrom;
+    if (chain.lengths[index]! >= SOURCE + ETH_ALEN) {
+      const start = chain.offsets[index]! + SOURCE;
+      // Without a loop, as most frames are in one piece.
+      return (
+        bytes[start] === mac[0] &&
+        bytes[start + 1] === mac[1] &&
+        bytes[start + 2] === mac[2] &&
+        bytes[start + 3] === mac[3] &&
+        bytes[start + 4] === mac[4] &&
+        bytes[start + 5] === mac[5]
+      );
+    }
     let at = SOURCE;
     for (let i = 0; i < ETH_ALEN; i++, at++) {
       while (at >= chain.lengths[index]!) {
