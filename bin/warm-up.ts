@@ -1,4 +1,6 @@
 import { inspectConfig } from '../lib/config/load.ts';
+import { withReport } from '../lib/confine/reporting.ts';
+import { nameTable } from '../lib/confine/violation.ts';
 import { builtInProfiles } from '../lib/seccomp/built-in.ts';
 import { compileProfile } from '../lib/seccomp/compile.ts';
 import { FEATURES, START_VALUES } from '../lib/seccomp/profile.ts';
@@ -26,6 +28,8 @@ export async function warmUp(): Promise<void> {
     await inspectConfig({ overrides: { kernel: 'vmlinux' }, cwd: '/' });
     compileFilters();
   }
+  // It stays in the snapshot.
+  nameTable();
 }
 
 /** Resolves the names in the profiles once and for all. */
@@ -33,6 +37,6 @@ function compileFilters(): void {
   const features = new Set(FEATURES);
   for (const profile of Object.values(builtInProfiles())) {
     const values = Object.fromEntries(START_VALUES[profile.thread].map((name) => [name, 0]));
-    compileProfile(profile, { values, features });
+    compileProfile(withReport(profile), { values, features });
   }
 }

@@ -25,10 +25,11 @@ export function closeNodesRings(rings: readonly number[]): boolean {
   tryCall('memcpy', memory.address, loop + INTERNAL_FIELDS, 8);
   const fields = memory.getNumber64(0);
   tryCall('memcpy', memory.address, fields, SEARCHED);
+  const words = new Int32Array(memory.buffer, memory.base, SEARCHED / 4);
   const places: number[] = [];
-  for (let at = 8; at < SEARCHED; at += 4) {
-    const isRing = rings.includes(memory.view.getInt32(at, true)) && memory.getNumber64(at - 8) === SQE_LENGTH;
-    if (isRing) places.push(at);
+  for (let word = 2; word < words.length; word++) {
+    const isBehindLength = words[word - 2] === SQE_LENGTH && words[word - 1] === 0;
+    if (isBehindLength && rings.includes(words[word]!)) places.push(word * 4);
   }
   const [place] = places;
   const found = place !== undefined && places.length === 1;

@@ -70,9 +70,9 @@ export function lockDown(
   const ruleset = createRuleset(rulesOf(config));
   const common = [...privilegeCalls(), ...(ruleset === undefined ? [] : [landlockCall(ruleset)])];
 
-  const vcpus = threads.map((thread) => startConfined(thread, [...common, ...filter('vcpu', thread.filterValues)]));
+  // All that need not wait for them is done while they start.
+  const started = threads.map((thread) => startConfined(thread, [...common, ...filter('vcpu', thread.filterValues)]));
   installViolationHandler(loop.arena, { format: config.logger.format, vcpus: threads, terminal });
-
   const { pid } = process;
   const values = {
     pid,
@@ -80,12 +80,15 @@ export function lockDown(
     terminal_fd: terminal?.fd ?? 0,
     termios_address: terminal?.address ?? 0,
   };
+  const runtime = [...common, ...filter('runtime', values)];
+  const main = filter('main', values);
   const node = new NodeThreads(loop.arena);
-  node.confineAll([...common, ...filter('runtime', values)], new Set([...vcpus, pid]));
+  const vcpus = started.map((wait) => wait());
+  node.confineAll(runtime, new Set([...vcpus, pid]));
   checkThreads(pid, profiles !== undefined);
   const close: ThreadCall[] =
     ruleset === undefined ? [] : [{ name: 'close', purpose: 'close the rules', call: [SYS_close, ruleset] }];
-  node.confine(pid, [UNDUMPABLE, nameCall('mvm'), ...common, ...close, ...filter('main', values)]);
+  node.confine(pid, [UNDUMPABLE, nameCall('mvm'), ...common, ...close, ...main]);
 }
 
 /** `process.exit` calls `reallyExit` when all handlers have run; Node's own ends V8's threads and frees their memory first. */

@@ -1,4 +1,5 @@
 import { EINVAL, EPERM } from '../ffi/constants.ts';
+import { tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
 import type { ThreadCall } from './thread-calls.ts';
 
@@ -6,12 +7,13 @@ const SYS_capset = 126;
 const SYS_prctl = 157;
 /** <linux/prctl.h> */
 const PR_SET_DUMPABLE = 4;
+const PR_CAPBSET_READ = 23;
 const PR_CAPBSET_DROP = 24;
 const PR_SET_NO_NEW_PRIVS = 38;
 const PR_CAP_AMBIENT = 47;
 const PR_CAP_AMBIENT_CLEAR_ALL = 4;
-/** <linux/capability.h>: a set has 64 bits, of which the kernel knows the first few (`CAP_LAST_CAP`). */
-const CAPABILITY_BITS = 64;
+/** The last one of Linux 5.9. Older kernels have fewer, for which dropping them fails. */
+const CAP_CHECKPOINT_RESTORE = 40;
 const LINUX_CAPABILITY_VERSION_3 = 0x2008_0522;
 
 /** `struct __user_cap_header_struct` of the calling thread, and after it two `struct __user_cap_data_struct` without any capability. */
@@ -25,6 +27,13 @@ function emptySets(): NativeBuffer {
   return noCapabilities;
 }
 
+/** The last capability that this kernel knows (`CAP_LAST_CAP`). */
+function lastCapability(): number {
+  let last = CAP_CHECKPOINT_RESTORE;
+  while (tryCall('syscall', SYS_prctl, PR_CAPBSET_READ, last + 1, 0, 0, 0, 0) >= 0) last++;
+  return last;
+}
+
 /**
  * The calls by which a thread gives up its privileges for good: nothing that it executes can gain any, and it has no capability in any
  * set. The bounding set is left to who may not change it (an ordinary user): with `no_new_privs` it gives nothing.
@@ -32,10 +41,11 @@ function emptySets(): NativeBuffer {
 export function privilegeCalls(): ThreadCall[] {
   const purpose = 'give up the privileges';
   const { address } = emptySets();
+  const last = lastCapability();
   return [
     { name: 'prctl', purpose, call: [SYS_prctl, PR_SET_NO_NEW_PRIVS, 1] },
     { name: 'prctl', purpose, call: [SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL], mayFail: [EINVAL] },
-    ...Array.from({ length: CAPABILITY_BITS }, (_, capability) => ({
+    ...Array.from({ length: last + 1 }, (_, capability) => ({
       name: 'prctl',
       purpose,
       call: [SYS_prctl, PR_CAPBSET_DROP, capability],

@@ -31,9 +31,11 @@ export function nameCall(name: string): ThreadCall {
 
 /** @throws SystemError where one of a thread's calls failed */
 export function checkResults(calls: readonly ThreadCall[], resultOf: (index: number) => number, thread: string): void {
-  for (const [index, { name, purpose, mayFail }] of calls.entries()) {
+  for (let index = 0; index < calls.length; index++) {
     const result = resultOf(index);
-    if (result >= 0 || mayFail?.includes(-result) === true) continue;
+    if (result >= 0) continue;
+    const { name, purpose, mayFail } = calls[index]!;
+    if (mayFail?.includes(-result) === true) continue;
     throw new SystemError(name, -result, `${purpose} of ${thread}`);
   }
 }

@@ -12,12 +12,11 @@ const SIG_SETMASK = 2;
 const SIGSET_SIZE = 8;
 
 /**
- * Starts the thread of a vCPU, which confines itself before it does anything else, and waits for that.
+ * Starts the thread of a vCPU, which confines itself before it does anything else.
  * @param calls by which it does
- * @returns the thread's id
- * @throws HostError where it could not confine itself
+ * @returns what waits for that, and gives back the thread's id; throws HostError where the thread could not confine itself
  */
-export function startConfined(thread: VcpuThread, calls: readonly ThreadCall[]): number {
+export function startConfined(thread: VcpuThread, calls: readonly ThreadCall[]): () => number {
   const name = `vCPU ${thread.vcpu.id}`;
   const mask = new NativeBuffer(SIGSET_SIZE);
   // Node's signals are for the JavaScript thread: a handler of libuv's would make calls that are not allowed here.
@@ -32,9 +31,11 @@ export function startConfined(thread: VcpuThread, calls: readonly ThreadCall[]):
   const block = new CallBlock(memory);
   fillBlock(block, all);
   thread.start(block.address);
-  if (!waitUntil(() => thread.exited)) throw new HostError(`the thread of ${name} does not start`);
-  checkResults(all, (index) => block.result(index), `the thread of ${name}`);
-  memory.release();
-  mask.release();
-  return thread.id;
+  return () => {
+    if (!waitUntil(() => thread.exited)) throw new HostError(`the thread of ${name} does not start`);
+    checkResults(all, (index) => block.result(index), `the thread of ${name}`);
+    memory.release();
+    mask.release();
+    return thread.id;
+  };
 }

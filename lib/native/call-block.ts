@@ -30,16 +30,22 @@ export class CallBlock {
   }
 
   /**
-   * Replaces the calls: number and arguments of each, integers below 2⁵³.
+   * Replaces the calls: number and arguments of each, integers from 0 to 2⁵³.
    * @param signals for `confine.S`: those that the thread blocks afterwards; 0n: as before
    */
   set(calls: readonly (readonly number[])[], signals = 0n): void {
     const words = this.#words;
     words.fill(0, 0, callBlockSize(calls.length) / 4);
     this.#memory.view.setBigUint64(this.#offset + 8, signals, true);
-    for (const [index, call] of calls.entries()) {
-      const at = this.#offset + callBlockSize(index);
-      for (const [place, value] of call.entries()) this.#memory.setNumber64(at + 8 * place, value);
+    for (let index = 0; index < calls.length; index++) {
+      const call = calls[index]!;
+      let word = callBlockSize(index) / 4;
+      for (let place = 0; place < call.length; place++) {
+        const value = call[place]!;
+        words[word] = value;
+        words[word + 1] = value / 0x1_0000_0000;
+        word += 2;
+      }
     }
     Atomics.store(words, 0, calls.length);
   }
