@@ -10,7 +10,7 @@ const SHARED_FILES = ['frames.h', 'streams.h'];
 const FLAGS = ['-std=gnu17', '-O2', '-Wall', '-Wextra', '-Wno-sign-compare', '-pthread'];
 
 /** Compiles `<name>.c` of this folder, once for each state of it, and returns the program's path. */
-export function buildProgram(name: 'launch' | 'net-peer' | 'reference-vmm' | 'vsock-peer'): string {
+export function buildProgram(name: 'filtered-calls' | 'launch' | 'net-peer' | 'reference-vmm' | 'vsock-peer'): string {
   const source = join(import.meta.dirname, `${name}.c`);
   const hash = createHash('sha256').update(FLAGS.join(' '));
   for (const path of [source, ...SHARED_FILES.map((file) => join(SHARED, file))]) hash.update(readFileSync(path));
