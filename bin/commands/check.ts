@@ -1,5 +1,6 @@
 import { inspectConfig } from '../../lib/config/load.ts';
 import { exitCodeOf } from '../../lib/config/problems.ts';
+import { resourceLimits } from '../../lib/confine/resource-limits.ts';
 import { ExitCode } from '../../lib/errors.ts';
 import { checkConfig } from '../../lib/machine/check.ts';
 import { writeStdout } from '../../lib/output/stdout.ts';
@@ -13,6 +14,7 @@ export async function check(options: VmOptions): Promise<ExitCode> {
   if (options.config === undefined && options.kernel === undefined) {
     throw new UsageError('nothing to check', { hint: 'name a configuration file, or give --kernel' });
   }
+  resourceLimits(options['resource-limit']);
   await seccompProfiles(options);
   const overrides = overridesOf(options);
   const inspection = await inspectConfig({ file: options.config, overrides, id: options.id });

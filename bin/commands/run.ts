@@ -1,7 +1,7 @@
 import { loadConfig } from '../../lib/config/load.ts';
 import { ConfigProblems } from '../../lib/config/problems.ts';
 import { firstDescriptors } from '../../lib/confine/descriptors.ts';
-import { parseResourceLimits } from '../../lib/confine/resource-limits.ts';
+import { resourceLimits } from '../../lib/confine/resource-limits.ts';
 import { checkMemorySize } from '../../lib/host/memory.ts';
 import { parseJailOptions } from '../../lib/jail/options.ts';
 import { overridesOf, type RunOptions } from '../options.ts';
@@ -12,11 +12,10 @@ import { runConfig } from './run-config.ts';
 export async function run(options: RunOptions): Promise<number> {
   const descriptors = firstDescriptors();
   const jail = parseJailOptions(options, process.cwd());
-  const resources = parseResourceLimits(options['resource-limit'] ?? []);
-  const [first, ...others] = [...jail.problems, ...resources.problems];
+  const [first, ...others] = jail.problems;
   if (first !== undefined) throw new ConfigProblems([first, ...others]);
   const config = await loadConfig({ file: options.config, overrides: overridesOf(options), id: options.id });
-  const { limits } = resources;
+  const limits = resourceLimits(options['resource-limit']);
   const profiles = await seccompProfiles(options);
   checkMemorySize(config.machine);
   const debug = options.debug === true;

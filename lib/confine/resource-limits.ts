@@ -1,4 +1,4 @@
-import type { Problem } from '../config/problems.ts';
+import { ConfigProblems, type Problem } from '../config/problems.ts';
 import { call } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
 
@@ -50,6 +50,14 @@ export function parseResourceLimits(texts: readonly string[]): {
     }
   }
   return { limits: { fileSize: found.get('fsize'), openFiles: found.get('no-file') ?? DEFAULT_NO_FILE }, problems };
+}
+
+/** The limits that were asked for. @throws ConfigProblems */
+export function resourceLimits(texts: readonly string[] = []): ResourceLimits {
+  const { limits, problems } = parseResourceLimits(texts);
+  const [first, ...others] = problems;
+  if (first !== undefined) throw new ConfigProblems([first, ...others]);
+  return limits;
 }
 
 /**
