@@ -115,6 +115,9 @@ export class Transmitter {
       return true;
     }
     if (this.#limiter!.take(1, length)) return true;
+    // Frames that were paid for come first: one that is refused before them was made longer meanwhile. Its driver pays for them again.
+    this.#paidFrames = 0;
+    this.#paidBytes = 0;
     this.#metrics.tx_rate_limiter_throttled++;
     this.#throttled = true;
     return false;

@@ -7,7 +7,7 @@ import { compareWithC, constantsOf, hasMacro } from '../../helpers/c-layout.ts';
 import { TRANSPORTS } from '../../helpers/virtio/driver.ts';
 import { MERGING, NET_FEATURES, netFixture, SOME_OFFLOADS } from '../../helpers/virtio/net-driver.ts';
 
-const { RECEIVE_QUEUE, TRANSMIT_QUEUE } = net;
+const { HEADER_SIZE, RECEIVE_QUEUE, TRANSMIT_QUEUE } = net;
 const MAC = parseMac('06:00:ac:10:00:02');
 
 function frame(length: number, seed = 0): Uint8Array {
@@ -406,6 +406,30 @@ test('limiters hold each direction, and each frame is paid for once', (t) => {
   driver.core.poll();
   t.is(wire.sent.length, 4);
   t.is(driver.sent().length, 4);
+});
+
+test('a frame that is made longer while it waits is paid for again, and not looked at until it can be', (t) => {
+  const transmitLimiter = new Valve();
+  const { driver, wire } = netFixture('mmio', { transmitLimiter });
+  driver.start({ features: MERGING });
+  const ring = driver.ring(TRANSMIT_QUEUE);
+  const address = driver.allocate(HEADER_SIZE + 100);
+  const heads = [60, 60].map((length) => ring.add([{ address, length: HEADER_SIZE + length, writable: false }]));
+  wire.credit = 1;
+  transmitLimiter.open(2);
+  driver.core.poll();
+  t.is(wire.sent.length, 1);
+  const longer = { address, length: HEADER_SIZE + 100, flags: 0, next: 0 };
+  ring.writeDescriptor(ring.place.descriptors + 16 * heads[1]!, longer);
+  wire.credit = 9;
+  wire.listener?.writable();
+  t.true(driver.core.poll());
+  t.is(wire.sent.length, 1);
+  t.false(driver.core.poll(), 'the limiter tells when to look again');
+  transmitLimiter.open(1);
+  t.true(driver.core.poll());
+  t.is(wire.sent[1]?.bytes.length, 100);
+  t.is(transmitLimiter.bytes, 60 + 60 + 100);
 });
 
 for (const [what, queue, buffers] of [

@@ -8,6 +8,7 @@ import { hostileBalloon, hostileEntropy } from './hostile-memory.ts';
 import { hostileNet } from './hostile-net.ts';
 import { HostileSockets } from './hostile-sockets.ts';
 import { hostileVsock } from './hostile-vsock.ts';
+import { watchQueues } from './reference-queue.ts';
 import { onceIn, type Tape } from './tape.ts';
 
 /** What a program of a hostile guest did. */
@@ -37,6 +38,7 @@ type Run = FuzzSubject['run'];
 function overDevice(create: (transport: TransportName) => HostileDevice): (transport: TransportName) => Run {
   return (transport) => (tape, steps, counts) => {
     const guest = create(transport);
+    watchQueues(guest.subject.driver.core);
     guest.run(tape, steps);
     counts.chains += guest.chains;
     counts.accesses += guest.registerAccesses;
@@ -50,6 +52,7 @@ const block = (transport: TransportName): Run => {
     const options = { slow: onceIn(tape, 2), readOnly: onceIn(tape, 8) };
     const limits = onceIn(tape, 4) ? { limits: anyLimits(tape) } : {};
     const guest = new HostileGuest(transport, { ...options, ...limits });
+    watchQueues(guest.driver.core);
     guest.run(tape, steps);
     counts.chains += guest.counts.chains;
     counts.accesses += guest.counts.registerAccesses;
@@ -62,6 +65,7 @@ const block = (transport: TransportName): Run => {
 const sockets = (transport: TransportName): Run => {
   return (tape, steps, counts) => {
     const guest = new HostileSockets(transport);
+    watchQueues(guest.driver.core);
     guest.run(tape, steps);
     counts.chains += guest.counts.packets;
     counts.faults += guest.counts.faults;

@@ -1,4 +1,6 @@
 import {
+  VIRTIO_CONFIG_S_ACKNOWLEDGE,
+  VIRTIO_CONFIG_S_DRIVER,
   VIRTIO_CONFIG_S_NEEDS_RESET,
   VRING_DESC_F_INDIRECT,
   VRING_DESC_F_NEXT,
@@ -19,6 +21,7 @@ const MEMORY_SIZE = 512 * 1024;
 const TABLES = 0x1_0000;
 const SCRATCH = 0x2_0000;
 const SCRATCH_SIZE = 0x2_0000;
+const HEADER_STEP = 0x2000;
 const HONEST = 0x4_0000;
 const TABLE_ENTRIES = 64;
 
@@ -39,6 +42,11 @@ export interface HostileSubject {
   use(): void;
   /** Throws where the device does not do what it is for. The driver is started, and its allocator points at room for buffers. */
   proveAlive(): void;
+}
+
+/** One of the places where chains often have their first buffer: a header there is read as one. */
+export function headerPlace(tape: Tape): number {
+  return SCRATCH + HEADER_STEP * below(tape, SCRATCH_SIZE / HEADER_STEP);
 }
 
 /** Memory for a hostile guest, with margins that are watched. */
@@ -104,8 +112,19 @@ export class HostileDevice {
     this.#rarity = pick(tape, [12, 100, 1000, 10_000]);
     driver.allocator = new GuestAllocator(0x1000);
     if (!onceIn(tape, 16)) driver.memory.bytes.fill(0, MARGIN + 0x1000, MARGIN + TABLES);
-    const accepted = [...features, 40].filter(() => !onceIn(tape, 5));
+    if (onceIn(tape, 16)) this.#acceptTooMuch(tape);
+    const accepted = features.filter(() => !onceIn(tape, 5));
     driver.start({ features: accepted, queueSize: 1 << below(tape, 9) });
+  }
+
+  /** Features that were never offered are not agreed on. */
+  #acceptTooMuch(tape: Tape): void {
+    const { driver } = this.subject;
+    const unoffered = 1n << BigInt(below(tape, 64));
+    if ((driver.features & unoffered) !== 0n) return;
+    driver.registers.status = 0;
+    driver.registers.status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
+    if (driver.accept(driver.features | unoffered)) throw new Error('a feature that was not offered is agreed on');
   }
 
   #step(tape: Tape): void {
@@ -177,7 +196,7 @@ export class HostileDevice {
       if (this.#odd(tape)) flags ^= 1 << below(tape, 4);
       const next = (first + i + 1) % entries;
       ring.writeDescriptor(table + 16 * ((first + i) % entries), {
-        address: this.#odd(tape) ? pick(tape, WRONG_ADDRESSES) : SCRATCH + below(tape, SCRATCH_SIZE),
+        address: this.#odd(tape) ? pick(tape, WRONG_ADDRESSES) : this.#place(tape),
         length: this.#odd(tape) ? pick(tape, WRONG_LENGTHS) : pick(tape, LENGTHS),
         flags,
         next: this.#odd(tape) ? tape.next() & 0xffff : next,
@@ -200,6 +219,11 @@ export class HostileDevice {
     const idx = view.getUint16(at, true);
     view.setUint16(driver.memory.offsetOf(available + 4 + 2 * (idx % size), 2), head, true);
     view.setUint16(at, (idx + (this.#odd(tape) ? tape.next() : 1)) & 0xffff, true);
+  }
+
+  /** Where a buffer lies: anywhere, or where headers may have been put. */
+  #place(tape: Tape): number {
+    return onceIn(tape, 2) ? headerPlace(tape) : SCRATCH + below(tape, SCRATCH_SIZE);
   }
 
   #odd(tape: Tape): boolean {

@@ -103,8 +103,16 @@ export class HostileGuest {
     this.#start(tape);
     for (let i = 0; i < steps && !tape.ended; i++) this.#step(tape);
     this.beforeProof();
+    this.#checkInFlight();
     this.check();
     this.proveAlive();
+  }
+
+  /** A device that has ended all that it began holds nothing of the driver's. */
+  #checkInFlight(): void {
+    this.disk.drain();
+    const [queue] = this.driver.core.queues;
+    if (queue!.live && queue!.inFlight !== 0) throw new Error('a chain is never given back');
   }
 
   /** Throws where anything was touched that must not be. */

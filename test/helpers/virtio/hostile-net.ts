@@ -1,13 +1,24 @@
+import { HEADER_SIZE } from '../../../devices/virtio/net/constants.ts';
 import { NetDevice } from '../../../devices/virtio/net/net.ts';
 import type { TransportName } from './driver.ts';
-import { HostileDevice, type HostileSubject, hostileMemory } from './hostile-device.ts';
+import { HostileDevice, type HostileSubject, headerPlace, hostileMemory } from './hostile-device.ts';
 import { anyLimits, TestLimiter } from './hostile-limiter.ts';
 import { MERGING, NetDriver, SOME_OFFLOADS } from './net-driver.ts';
-import { below, onceIn, pick } from './tape.ts';
+import { below, onceIn, pick, type Tape } from './tape.ts';
 import { Wire } from './wire.ts';
 
 const UNLIMITED = { bandwidth: undefined, ops: undefined };
 const OFFLOADS = [0, 1, 7, 11];
+
+/** `struct virtio_net_hdr_v1` as a driver might write it, or nearly. */
+function anyHeader(tape: Tape): Uint8Array {
+  const header = new DataView(new ArrayBuffer(HEADER_SIZE));
+  header.setUint8(0, pick(tape, [0, 1, 1, 1, 3, 0xff]));
+  header.setUint8(1, pick(tape, [0, 0, 1, 1, 3, 4, 5, 0x81, 0xff]));
+  for (let at = 2; at < HEADER_SIZE; at += 2)
+    header.setUint16(at, pick(tape, [0, 14, 34, 54, 1448, tape.next() & 0xffff]), true);
+  return new Uint8Array(header.buffer);
+}
 
 /** A hostile guest with a network, whose host end takes frames at its own pace. The wire throws where the device asks for nonsense. */
 export function hostileNet(transport: TransportName): HostileDevice {
@@ -23,6 +34,7 @@ export function hostileNet(transport: TransportName): HostileDevice {
     features: [...MERGING, ...OFFLOADS],
     writable: [true, false],
     happen(tape) {
+      for (let i = below(tape, 8); i > 0; i--) memory.write(headerPlace(tape), anyHeader(tape));
       if (onceIn(tape, 4)) wire.credit = pick(tape, [0, 1, 5, Number.POSITIVE_INFINITY]);
       if (onceIn(tape, 3)) wire.listener?.writable();
       if (onceIn(tape, 32)) {

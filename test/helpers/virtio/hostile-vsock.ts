@@ -1,6 +1,6 @@
 import { VsockDevice } from '../../../devices/virtio/vsock/vsock.ts';
 import type { TransportName } from './driver.ts';
-import { HostileDevice, hostileMemory } from './hostile-device.ts';
+import { HostileDevice, headerPlace, hostileMemory } from './hostile-device.ts';
 import { MemoryStreams } from './memory-streams.ts';
 import { below, onceIn, pick } from './tape.ts';
 import { GUEST_CID, headerBytes, Op, parsePacket, RX, TX, VsockDriver } from './vsock-driver.ts';
@@ -35,7 +35,7 @@ export function hostileVsock(transport: TransportName): HostileDevice {
           flags: below(tape, 4),
           bufferSize: tape.next(),
         });
-        memory.write(0x2_0000 + (tape.next() % 0x1_ff00), header);
+        memory.write(headerPlace(tape), header);
       }
       if (streams.running && streams.openStreams < 10) streams.connectToGuest(pick(tape, PORTS));
       const ends = streams.ends.filter(({ closedByDevice }) => !closedByDevice);

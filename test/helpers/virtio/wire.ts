@@ -1,5 +1,19 @@
 import type { NetBackend, NetListener } from '../../../devices/virtio/net/backend.ts';
-import { HEADER_SIZE, MAX_FRAME_SIZE } from '../../../devices/virtio/net/constants.ts';
+import {
+  ETH_HLEN,
+  HEADER_SIZE,
+  MAX_FRAME_SIZE,
+  VIRTIO_NET_F_CSUM,
+  VIRTIO_NET_F_HOST_TSO4,
+  VIRTIO_NET_F_HOST_TSO6,
+  VIRTIO_NET_F_HOST_USO,
+  VIRTIO_NET_HDR_F_NEEDS_CSUM,
+  VIRTIO_NET_HDR_GSO_ECN,
+  VIRTIO_NET_HDR_GSO_NONE,
+  VIRTIO_NET_HDR_GSO_TCPV4,
+  VIRTIO_NET_HDR_GSO_TCPV6,
+  VIRTIO_NET_HDR_GSO_UDP_L4,
+} from '../../../devices/virtio/net/constants.ts';
 import type { GuestMemory } from '../../../lib/memory/guest-memory.ts';
 
 /** A frame with its header, as the host's end has it. */
@@ -7,6 +21,13 @@ export interface WireFrame {
   readonly header: Uint8Array;
   readonly bytes: Uint8Array;
 }
+
+/** The feature of each `gso_type`. */
+const SEGMENTATION = new Map<number, number>([
+  [VIRTIO_NET_HDR_GSO_TCPV4, VIRTIO_NET_F_HOST_TSO4],
+  [VIRTIO_NET_HDR_GSO_TCPV6, VIRTIO_NET_F_HOST_TSO6],
+  [VIRTIO_NET_HDR_GSO_UDP_L4, VIRTIO_NET_F_HOST_USO],
+]);
 
 interface Piece {
   readonly offset: number;
@@ -78,6 +99,7 @@ export class Wire implements NetBackend {
     for (const [i, { length, pieces }] of frames.slice(0, taken).entries()) {
       const bytes = Buffer.concat(pieces.map((piece) => this.#bytes(piece)));
       if (bytes.length !== length) throw new Error('a frame is not as long as was said');
+      this.#checkHeader(i * HEADER_SIZE, length);
       const header = new Uint8Array(this.transmitHeaders.buffer, i * HEADER_SIZE, HEADER_SIZE).slice();
       if (i >= this.transmitFailures) this.sent.push({ header, bytes: Uint8Array.from(bytes) });
     }
@@ -124,12 +146,32 @@ export class Wire implements NetBackend {
     this.receivedLengths[index] = bytes.length;
   }
 
+  /** What no tap would take, or what nobody agreed on, is not to come so far. */
+  #checkHeader(at: number, length: number): void {
+    if (length < ETH_HLEN || length > MAX_FRAME_SIZE) throw new Error(`a frame of ${length} bytes`);
+    const header = this.transmitHeaders;
+    const [flags, type] = [header.getUint8(at), header.getUint8(at + 1)];
+    const [headerLength, segmentSize] = [header.getUint16(at + 2, true), header.getUint16(at + 4, true)];
+    const isAgreed = (bit: number) => (this.configured & (1n << BigInt(bit))) !== 0n;
+    if ((flags & ~VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0) throw new Error(`flags ${flags}`);
+    if (flags !== 0) {
+      const end = header.getUint16(at + 6, true) + header.getUint16(at + 8, true) + 2;
+      if (!isAgreed(VIRTIO_NET_F_CSUM) || end > length) throw new Error('a checksum behind the frame');
+    }
+    const bit = SEGMENTATION.get(type & ~VIRTIO_NET_HDR_GSO_ECN);
+    const isWhole = type === VIRTIO_NET_HDR_GSO_NONE;
+    if (!isWhole && (bit === undefined || !isAgreed(bit))) throw new Error(`segmentation of type ${type}`);
+    if (!isWhole && (flags === 0 || segmentSize === 0)) throw new Error('segments without checksums or size');
+    if (headerLength > length) throw new Error('headers longer than the frame');
+  }
+
   #bytes({ offset, length }: Piece): Uint8Array {
     return this.#memory.bytes.subarray(offset, offset + length);
   }
 
   #check(offset: number, length: number): void {
-    if (length <= 0 || offset < 0 || offset + length > this.#memory.buffer.byteLength) {
+    const start = offset - this.#memory.regions[0]!.offset;
+    if (length <= 0 || start < 0 || start + length > this.#memory.size) {
       throw new Error(`a buffer outside memory: ${length} bytes at ${offset}`);
     }
   }
