@@ -232,6 +232,21 @@ test.serial('two at a time, but not with the same id', async (t) => {
 
 const HIERARCHIES = findHierarchies(readFileSync('/proc/self/mountinfo', 'utf8'), (path) => readFileSync(path, 'utf8'));
 
+/** Controllers of version 2 that were on; those that are switched on for limits stay on otherwise. */
+const SWITCHES = HIERARCHIES.filter(({ version }) => version === 2).map(({ mountPoint }) => {
+  const file = join(mountPoint, 'cgroup.subtree_control');
+  return { file, before: readFileSync(file, 'utf8').trim().split(/\s+/) };
+});
+test.after.always(() => {
+  for (const { file, before } of SWITCHES) {
+    const added = readFileSync(file, 'utf8')
+      .trim()
+      .split(/\s+/)
+      .filter((name) => name !== '' && !before.includes(name));
+    if (added.length > 0) writeFileSync(file, added.map((name) => `-${name}`).join(' '));
+  }
+});
+
 /** A limit for a controller, as the host's version of cgroups has it. */
 function limitOf(controller: 'pids' | 'memory' | 'cpu', value: string): string {
   const isUnified = HIERARCHIES.some((one) => one.version === 2 && one.controllers.includes(controller));
@@ -241,6 +256,14 @@ function limitOf(controller: 'pids' | 'memory' | 'cpu', value: string): string {
     cpu: isUnified ? 'cpu.max' : 'cpu.cfs_quota_us',
   }[controller];
   return `${file}=${value}`;
+}
+
+/** So much memory and no more: what is swapped out counts too. */
+function memoryLimit(bytes: number): string[] {
+  const limit = limitOf('memory', String(bytes));
+  const hasSwap = readFileSync('/proc/swaps', 'utf8').trimEnd().split('\n').length > 1;
+  const swap = limit.startsWith('memory.max') ? 'memory.swap.max=0' : `memory.memsw.limit_in_bytes=${bytes}`;
+  return ['--cgroup', limit, ...(hasSwap ? ['--cgroup', swap] : [])];
 }
 
 /** The directory of the cgroup that a process is in. */
@@ -253,13 +276,13 @@ function cgroupOf(pid: number, controller: string): string {
 test.serial('a guest that takes more memory than its cgroup may have is held', async (t) => {
   const base = folderFor(t);
   const args = ['--kernel', buildGuest('memory'), '--cmdline', 'stride=0x1000', '--memory', '256M'];
-  const held = await run(t, base, [...args, '--cgroup', limitOf('memory', String(128 * MIB))]);
+  const held = await run(t, base, [...args, ...memoryLimit(128 * MIB)]);
   t.is(held.code, 137, held.stdout);
   t.is(
     held.stderr,
     'mvm: error: the virtual machine was killed by SIGKILL: it reached the memory limit of its cgroup\n',
   );
-  const other = await run(t, base, [...args, '--cgroup', limitOf('memory', String(1024 * MIB))]);
+  const other = await run(t, base, [...args, ...memoryLimit(1024 * MIB)]);
   t.is(other.code, 0, other.stderr);
   t.deepEqual(readdirSync(base), []);
 });
