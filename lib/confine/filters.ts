@@ -26,6 +26,7 @@ export function filterCall(
   return {
     name: 'seccomp',
     purpose: 'filter the system calls',
+    hint: '`mvm doctor` tells why; --no-seccomp does without',
     call: [SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, memory.address],
   };
 }

@@ -20,6 +20,8 @@ export interface ThreadCall {
   readonly call: readonly number[];
   /** Errors that do not matter. */
   readonly mayFail?: readonly number[];
+  /** What to do where it fails. */
+  readonly hint?: string;
 }
 
 /** The call by which a thread names itself, for ps(1) and top(1): at most 15 characters. */
@@ -34,9 +36,9 @@ export function checkResults(calls: readonly ThreadCall[], resultOf: (index: num
   for (let index = 0; index < calls.length; index++) {
     const result = resultOf(index);
     if (result >= 0) continue;
-    const { name, purpose, mayFail } = calls[index]!;
+    const { name, purpose, mayFail, hint } = calls[index]!;
     if (mayFail?.includes(-result) === true) continue;
-    throw new SystemError(name, -result, `${purpose} of ${thread}`);
+    throw new SystemError(name, -result, `${purpose} of ${thread}`, hint === undefined ? {} : { hint });
   }
 }
 

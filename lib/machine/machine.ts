@@ -111,6 +111,8 @@ export class Machine {
     await this.#addVirtioDevices();
     const guest = await loadGuest(guestImage(this.#config, this.memory.guest, this.virtio?.places));
     const { vcpus, facts } = createVcpus(this.#kvm, this.#vm, machine, cpu?.cpuid, guest.cpu);
+    // It makes virtual machines, and has made its last.
+    this.#kvm.close();
     const { arena } = this.#loop;
     installKickSignal(arena.code.addressOf('signal'));
     this.#completers = vcpus.map((vcpu) => new InstructionCompleter(vcpu, this.memory, arena, facts));
