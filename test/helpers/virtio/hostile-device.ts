@@ -1,6 +1,7 @@
 import {
   VIRTIO_CONFIG_S_ACKNOWLEDGE,
   VIRTIO_CONFIG_S_DRIVER,
+  VIRTIO_CONFIG_S_DRIVER_OK,
   VIRTIO_CONFIG_S_NEEDS_RESET,
   VRING_DESC_F_INDIRECT,
   VRING_DESC_F_NEXT,
@@ -113,6 +114,7 @@ export class HostileDevice {
     driver.allocator = new GuestAllocator(0x1000);
     if (!onceIn(tape, 16)) driver.memory.bytes.fill(0, MARGIN + 0x1000, MARGIN + TABLES);
     if (onceIn(tape, 16)) this.#acceptTooMuch(tape);
+    if (onceIn(tape, 16)) this.#startWithoutQueues();
     const accepted = features.filter(() => !onceIn(tape, 5));
     driver.start({ features: accepted, queueSize: 1 << below(tape, 9) });
   }
@@ -125,6 +127,17 @@ export class HostileDevice {
     driver.registers.status = 0;
     driver.registers.status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
     if (driver.accept(driver.features | unoffered)) throw new Error('a feature that was not offered is agreed on');
+  }
+
+  /** Queues of an earlier life are not used in this one, whatever lies where they were. */
+  #startWithoutQueues(): void {
+    const { driver } = this.subject;
+    driver.registers.status = 0;
+    driver.registers.status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
+    driver.accept(driver.features);
+    driver.registers.status |= VIRTIO_CONFIG_S_DRIVER_OK;
+    for (const ring of driver.rings) ring.setAvailableIndex(1);
+    if (driver.core.poll() || driver.core.listen()) throw new Error('a queue is used that was not enabled');
   }
 
   #step(tape: Tape): void {
