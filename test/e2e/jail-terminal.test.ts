@@ -59,7 +59,7 @@ test.serial('in the background it leaves the terminal alone', async (t) => {
 test.serial('Ctrl-C of a terminal that is not raw ends both halves once', async (t) => {
   const base = folderFor(t);
   const pty = new Pty(t, ['bash', '-c', `trap : INT; "$@" < /dev/null; echo "status $?"`, 'bash', ...args(base)]);
-  await pty.output.until('spinning');
+  await pty.output.until('spinning\r\n');
   pty.send('\x03');
   await pty.exited;
   t.regex(pty.output.text, /\^Cstatus 130\r\n$/);
