@@ -24,10 +24,17 @@ const output = join(dist, 'mvm');
 /**
  * Flags for V8 and Node in the executable. The same must hold while the snapshot is built, or V8 rejects its cached code.
  * `--v8-pool-size=1`: V8 compiles and collects on one thread beside JavaScript's, not on four: less to confine.
+ * `--no-memory-protection-keys`: V8 protects code by them where processor and embedder can, which Node cannot; so hosts do not differ.
  * `--disable-sigusr1`: without it, that signal makes Node listen for a debugger, through which every user of this host could be us.
  * `--no-rehash-snapshot`: one hash seed for all runs of a build saves 2 ms at start. Nobody but the machine's owner chooses keys.
  */
-const EXEC_ARGV = ['--no-warnings', '--v8-pool-size=1', '--disable-sigusr1', '--no-rehash-snapshot'];
+const EXEC_ARGV = [
+  '--no-warnings',
+  '--v8-pool-size=1',
+  '--no-memory-protection-keys',
+  '--disable-sigusr1',
+  '--no-rehash-snapshot',
+];
 
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
 mkdirSync(dist, { recursive: true });

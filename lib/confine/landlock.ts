@@ -11,9 +11,11 @@ const SYS_landlock_restrict_self = 446;
 const LANDLOCK_CREATE_RULESET_VERSION = 1;
 const LANDLOCK_CREATE_RULESET_ERRATA = 2;
 const LANDLOCK_RULE_PATH_BENEATH = 1;
-/** Bits of `LANDLOCK_ACCESS_FS_*`, and from which version of the interface on all bits up to it are known. */
-const FS_BITS_BY_ABI = [0, 13, 14, 15, 15, 16] as const;
+/** How many bits of `LANDLOCK_ACCESS_FS_*` each version of the interface knows. */
+const FS_BITS_BY_ABI = [0, 13, 14, 15, 15, 16, 16, 16, 16, 17] as const;
 export const LANDLOCK_ACCESS_FS_REMOVE_FILE = 1 << 5;
+/** To connect to a UNIX socket; from ABI 9 (Linux 7.1) on. */
+export const LANDLOCK_ACCESS_FS_RESOLVE_UNIX = 1 << 16;
 const LANDLOCK_ACCESS_NET_BIND_TCP = 1;
 const LANDLOCK_ACCESS_NET_CONNECT_TCP = 2;
 const LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET = 1;
@@ -48,14 +50,16 @@ export function createRuleset(rules: readonly PathRule[]): number | undefined {
   const fsBits = FS_BITS_BY_ABI[Math.min(abi, FS_BITS_BY_ABI.length - 1)]!;
   // struct landlock_ruleset_attr: u64 handled_access_fs, handled_access_net, scoped. The kernel takes shorter ones.
   const attributes = new NativeBuffer(24);
-  attributes.setNumber64(0, 2 ** fsBits - 1);
+  const handled = 2 ** fsBits - 1;
+  attributes.setNumber64(0, handled);
   if (abi >= NET_ABI) attributes.setNumber64(8, LANDLOCK_ACCESS_NET_BIND_TCP | LANDLOCK_ACCESS_NET_CONNECT_TCP);
   if (abi >= SCOPE_ABI) attributes.setNumber64(16, LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | signalScope());
   const size = abi >= SCOPE_ABI ? 24 : abi >= NET_ABI ? 16 : 8;
   const purpose = 'close the file system';
   const ruleset = call('syscall', purpose, SYS_landlock_create_ruleset, attributes.address, size, 0, 0, 0, 0);
   attributes.release();
-  for (const rule of rules) addRule(ruleset, rule);
+  // What is not forbidden cannot be allowed either.
+  for (const { path, access } of rules) addRule(ruleset, { path, access: access & handled });
   return ruleset;
 }
 

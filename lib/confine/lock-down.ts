@@ -13,7 +13,13 @@ import { closeDescriptors, type FirstDescriptors } from './descriptors.ts';
 import { clearEnvironment } from './environment.ts';
 import { featuresOf } from './features.ts';
 import { filterCall } from './filters.ts';
-import { createRuleset, LANDLOCK_ACCESS_FS_REMOVE_FILE, landlockCall, type PathRule } from './landlock.ts';
+import {
+  createRuleset,
+  LANDLOCK_ACCESS_FS_REMOVE_FILE,
+  LANDLOCK_ACCESS_FS_RESOLVE_UNIX,
+  landlockCall,
+  type PathRule,
+} from './landlock.ts';
 import { closeNodesRings } from './libuv-ring.ts';
 import { NodeThreads, threadIds } from './node-threads.ts';
 import { privilegeCalls, UNDUMPABLE } from './privileges.ts';
@@ -104,9 +110,10 @@ function addressSpace(): number {
   return pages * PAGE_SIZE + getHeapStatistics().heap_size_limit + SPARE_ADDRESS_SPACE;
 }
 
-/** All files are open. What is left to do is to remove the socket of vsock at the end. */
+/** All files are open. What is left to do is to connect to the sockets beside that of vsock, and to remove it at the end. */
 function rulesOf({ vsock }: VmConfig): PathRule[] {
-  return vsock === undefined ? [] : [{ path: dirname(vsock.udsPath), access: LANDLOCK_ACCESS_FS_REMOVE_FILE }];
+  const access = LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_RESOLVE_UNIX;
+  return vsock === undefined ? [] : [{ path: dirname(vsock.udsPath), access }];
 }
 
 /**

@@ -71,6 +71,8 @@ export const MORE_CONSTANTS: Readonly<Record<string, number>> = {
   LOCK_UN: 8,
   TCGETS: 0x5401,
   TCSETS: 0x5402,
+  TCGETS2: 0x802c_542a,
+  TCSETS2: 0x402c_542b,
   TCSETSW: 0x5403,
   TCSETSF: 0x5404,
   TIOCGPGRP: 0x540f,
