@@ -27,7 +27,7 @@ export interface CallerRun {
 }
 
 /**
- * uretprobe and uprobe: newer kernels run no filter for them (`seccomp_uprobe_exception`, Linux 6.14). They do nothing but end
+ * uretprobe and uprobe: newer kernels run no filter for them (`seccomp_uprobe_exception`, Linux 6.14). They fail or end
  * the process, unless a probe that root has put there makes them.
  */
 export const UNFILTERED: readonly number[] = [335, 336];
