@@ -49,8 +49,8 @@ export class NativeArena {
       confine: address + CONFINE_BLOCK,
       violation: address + VIOLATION_BLOCK,
     });
-    this.wait = new NativeRoutine(this.code, 'wait');
-    this.#calls = new NativeRoutine(this.code, 'calls');
+    this.wait = new NativeRoutine(this.code, 'wait', true);
+    this.#calls = new NativeRoutine(this.code, 'calls', true);
     this.#cas16 = new NativeRoutine(this.code, 'cas16');
     this.#words = new Int32Array(this.memory.buffer, this.memory.base, ARENA_SIZE / 4);
   }

@@ -3,6 +3,7 @@ import { MAP_PRIVATE, PROT_EXEC, PROT_READ } from '../ffi/constants.ts';
 import { bindCall, call, tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
 import { MACHINE_CODE } from './machine-code.ts';
+import { nativeFunction } from './module.ts';
 import { ROUTINES, type Routine } from './routines.ts';
 
 const PAGE_SIZE = 4096;
@@ -58,8 +59,15 @@ export class NativeCode {
 export class NativeRoutine {
   readonly run: () => void;
 
-  /** twalk(3) calls its action once for a tree that is a single leaf, and makes no system call of its own, as pthread_once(3) does. */
-  constructor(code: NativeCode, routine: CallableRoutine) {
-    this.run = bindCall('twalk', new NativeBuffer(TREE_NODE_SIZE).address, code.addressOf(routine));
+  /**
+   * Through ffi-rs, which calls symbols, twalk(3) is the way: it calls its action once for a tree that is a single leaf, and makes no system
+   * call of its own, as pthread_once(3) does.
+   * @param often whether it is called so often that a function of its own is worth its making, where the host allows one
+   */
+  constructor(code: NativeCode, routine: CallableRoutine, often = false) {
+    const address = code.addressOf(routine);
+    this.run =
+      (often ? nativeFunction(address) : undefined) ??
+      bindCall('twalk', new NativeBuffer(TREE_NODE_SIZE).address, address);
   }
 }

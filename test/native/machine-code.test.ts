@@ -2,11 +2,11 @@ import { readFileSync } from 'node:fs';
 import test from 'ava';
 import { assemble, render } from '../../lib/native/assemble.ts';
 import { MACHINE_CODE } from '../../lib/native/machine-code.ts';
-import { ROUTINES } from '../../lib/native/routines.ts';
+import { PARTS } from '../../lib/native/routines.ts';
 
-for (const routine of ROUTINES) {
-  test(`${routine}: the machine code is what its source assembles to`, (t) => {
-    t.is(MACHINE_CODE[routine], assemble(routine));
+for (const part of PARTS) {
+  test(`${part}: the machine code is what its source assembles to`, (t) => {
+    t.is(MACHINE_CODE[part], assemble(part));
   });
 }
 
