@@ -51,6 +51,8 @@ const WORKLOADS: readonly (readonly [name: string, cmdline: string, size: number
 
 const folder = mkdtempSync(join(values.directory, 'mvm-bench-block-'));
 process.on('exit', () => rmSync(folder, { recursive: true }));
+// An end by a signal is one too.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(1));
 const image = join(folder, 'disk.img');
 const config = join(folder, 'vm.json');
 const kernel = buildGuest('block');
