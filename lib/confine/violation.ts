@@ -24,7 +24,10 @@ const Block = {
   TEXTS: 48,
 } as const;
 const NAME_SIZE = 32;
+/** A `pthread_t` and an address. */
+const PAIR_SIZE = 16;
 const LINE_SIZE = 512;
+const LONGEST_TEXT = 128;
 const NO_TERMINAL = -1;
 
 /** The threads that report by themselves, in the order of `THREAD_KINDS`. */
@@ -40,18 +43,18 @@ export interface ViolationOptions {
   readonly terminal: TerminalState | undefined;
 }
 
-let names: Uint8Array | undefined;
+let table: Uint8Array | undefined;
 
 /** The names of system calls by number, as `violation.S` finds them: a length and at most 31 characters each. */
 export function nameTable(): Uint8Array {
-  if (names === undefined) {
+  if (table === undefined) {
     const count = Math.max(...SYSTEM_CALLS.values()) + 1;
-    const table = Buffer.alloc(count * NAME_SIZE);
-    for (let number = 0; number < count; number++) setName(table, number, 'system call');
-    for (const [name, number] of SYSTEM_CALLS) setName(table, number, name);
-    names = new Uint8Array(table);
+    const made = Buffer.alloc(count * NAME_SIZE);
+    for (let number = 0; number < count; number++) setName(made, number, 'system call');
+    for (const [name, number] of SYSTEM_CALLS) setName(made, number, name);
+    table = new Uint8Array(made);
   }
-  return names;
+  return table;
 }
 
 function setName(table: Buffer, number: number, name: string): void {
@@ -61,39 +64,42 @@ function setName(table: Buffer, number: number, name: string): void {
 /** Has the process end with exit code 148 and one line, whatever thread a filter stops. What it needs stays until then. */
 export function installViolationHandler(arena: NativeArena, { format, vcpus, terminal }: ViolationOptions): void {
   const { memory, violationBlock: block } = arena;
-  const table = nameTable();
-  memory.setNumber64(block + Block.NAMES, keep(table));
-  memory.view.setUint32(block + Block.NAME_COUNT, table.length / NAME_SIZE, true);
-  memory.view.setInt32(block + Block.TERMINAL_FD, terminal?.fd ?? NO_TERMINAL, true);
-  memory.setNumber64(block + Block.TERMIOS, terminal?.address ?? 0);
-  const pairs = new NativeBuffer(vcpus.length * 16);
-  for (const [index, { pthread, controlBlock }] of vcpus.entries()) {
-    pairs.setNumber64(index * 16, pthread);
-    pairs.setNumber64(index * 16 + 8, controlBlock);
-  }
-  memory.setNumber64(block + Block.VCPUS, pairs.address);
-  memory.view.setUint32(block + Block.VCPU_COUNT, vcpus.length, true);
-  memory.setNumber64(block + Block.LINE, new NativeBuffer(LINE_SIZE).address);
-  for (const [index, [profile, thread]] of REPORTERS.entries()) {
+  const names = nameTable();
+  const texts = REPORTERS.flatMap(([profile, thread]) => {
     const { before, after } = stoppedCallTexts(thread, profile);
     const [start, end] = format === 'json' ? ['{"level":"Error","message":"', '"}\n'] : ['mvm: ', '\n'];
-    for (const [half, text] of [start + before, after + end].entries()) {
-      const bytes = Buffer.from(text);
-      const at = block + Block.TEXTS + index * 32 + half * 16;
-      memory.setNumber64(at, keep(bytes));
-      memory.setNumber64(at + 8, bytes.length);
-    }
+    return [Buffer.from(start + before), Buffer.from(after + end)];
+  });
+  // One buffer for all: each costs a foreign call, and may cause a garbage collection.
+  const kept = new NativeBuffer(names.length + vcpus.length * PAIR_SIZE + LINE_SIZE + texts.length * LONGEST_TEXT);
+  let used = 0;
+  const place = (size: number): number => {
+    used += size;
+    return used - size;
+  };
+  const pairs = place(vcpus.length * PAIR_SIZE);
+  for (const [index, { pthread, controlBlock }] of vcpus.entries()) {
+    kept.setNumber64(pairs + index * PAIR_SIZE, pthread);
+    kept.setNumber64(pairs + index * PAIR_SIZE + 8, controlBlock);
+  }
+  memory.setNumber64(block + Block.VCPUS, kept.address + pairs);
+  memory.view.setUint32(block + Block.VCPU_COUNT, vcpus.length, true);
+  memory.setNumber64(block + Block.LINE, kept.address + place(LINE_SIZE));
+  const firstName = place(names.length);
+  kept.bytes.set(names, firstName);
+  memory.setNumber64(block + Block.NAMES, kept.address + firstName);
+  memory.view.setUint32(block + Block.NAME_COUNT, names.length / NAME_SIZE, true);
+  memory.view.setInt32(block + Block.TERMINAL_FD, terminal?.fd ?? NO_TERMINAL, true);
+  memory.setNumber64(block + Block.TERMIOS, terminal?.address ?? 0);
+  for (const [index, text] of texts.entries()) {
+    const at = place(text.length);
+    kept.bytes.set(text, at);
+    memory.setNumber64(block + Block.TEXTS + index * 16, kept.address + at);
+    memory.setNumber64(block + Block.TEXTS + index * 16 + 8, text.length);
   }
   const action = new NativeBuffer(sigaction.size);
   const handler = arena.code.addressOf('violation');
   sigaction.write(action.view, 0, { sa_handler: handler, sa_flags: SA_SIGINFO });
   call('sigaction', 'report what a seccomp filter stops', SIGSYS, action.address, 0);
   action.release();
-}
-
-/** @returns the host address of a copy that stays */
-function keep(bytes: Uint8Array): number {
-  const copy = new NativeBuffer(bytes.length);
-  copy.bytes.set(bytes);
-  return copy.address;
 }
