@@ -1,13 +1,11 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { buildGuest } from '../../fixtures/bare-metal/build.ts';
 import { ExitCode } from '../../lib/errors.ts';
-import { buildProgram } from '../bench/lib/programs.ts';
 import { Mvm } from '../helpers/mvm.ts';
+import { Program } from '../helpers/program.ts';
 
 // Host sockets in bulk, by a bare-metal guest, which runs natively everywhere, and programs at the sockets of the host. One after the other: each uses
 // a vCPU, the loop and those programs.
@@ -39,35 +37,6 @@ function guestArguments(transport: 'mmio' | 'pci', cmdline: string): string[] {
   return ['run', '--transport', transport, config];
 }
 
-/** A program on the host that talks with the guest. `connections` is what it says at its end. */
-class Peer {
-  readonly process: ReturnType<typeof spawn>;
-  readonly connections: Promise<string>;
-  readonly ready: Promise<void>;
-
-  constructor(...args: readonly string[]) {
-    this.process = spawn(buildProgram('vsock-peer'), args, { stdio: ['ignore', 'pipe', 'inherit'] });
-    let output = '';
-    let isReady = () => {};
-    this.ready = new Promise((resolve) => {
-      isReady = resolve;
-    });
-    this.process.stdout!.setEncoding('utf8').on('data', (text: string) => {
-      output += text;
-      if (output.includes('ready\n')) isReady();
-    });
-    this.connections = once(this.process, 'close').then(() => {
-      isReady();
-      return /^connections=.*$/m.exec(output)?.[0] ?? `none: ${output}`;
-    });
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.process.kill();
-    await this.connections;
-  }
-}
-
 /** Which streams of the host each order has: where they begin, and how many. */
 const SHARES = ORDERS.map((order) => {
   const count = Math.floor((CONNECTIONS + ORDERS.length - 1 - order) / ORDERS.length);
@@ -83,17 +52,17 @@ for (const transport of ['mmio', 'pci'] as const) {
     test.serial(`${CONNECTIONS} connections of the ${who} at once, 1 GB, on virtio-${transport}`, async (t) => {
       const cmdline = `port=${PORT} bytes=${BYTES} ${who === 'host' ? 'accept' : 'connect'}=${CONNECTIONS}`;
       await using peers = new AsyncDisposableStack();
-      const listen = (): Peer[] =>
+      const listen = (): Program[] =>
         SHARES.map(({ order, first, count }) => {
           const at =
             who === 'host' ? ['connect', socket, String(PORT + order)] : ['listen', `${socket}_${PORT + order}`];
-          return peers.use(new Peer(...at, ...[order, first, count, BYTES].map(String)));
+          return peers.use(new Program('vsock-peer', [...at, ...[order, first, count, BYTES].map(String)]));
         });
       peers.defer(() => {
         for (const order of ORDERS) rmSync(`${socket}_${PORT + order}`, { force: true });
       });
       let running = who === 'guest' ? listen() : [];
-      await Promise.all(running.map(({ ready }) => ready));
+      for (const peer of running) await peer.waitFor(/^ready$/m);
       await using mvm = new Mvm(guestArguments(transport, cmdline));
       await mvm.waitFor(/^ready/m);
       if (who === 'host') running = listen();
@@ -104,7 +73,8 @@ for (const transport of ['mmio', 'pci'] as const) {
       t.regex(stdout, new RegExp(`^${all} at_once=${CONNECTIONS} resets=0 unexpected=0 `, 'm'));
       t.log(/^connections=.*$/m.exec(stdout)?.[0]);
       for (const [i, { count }] of SHARES.entries()) {
-        t.is(await running[i]!.connections, `connections=${count} bytes=${count * BYTES} wrong=0`);
+        const [line] = await running[i]!.waitFor(/^connections=.*$/m);
+        t.is(line, `connections=${count} bytes=${count * BYTES} wrong=0`);
       }
     });
   }

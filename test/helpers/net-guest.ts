@@ -1,9 +1,7 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { buildGuest } from '../../fixtures/bare-metal/build.ts';
-import { buildProgram } from '../bench/lib/programs.ts';
 import { ip } from './net-namespace.ts';
+import { Program } from './program.ts';
 
 export const TAP = 'tap0';
 export const GUEST_MAC = '06:00:00:00:00:02';
@@ -43,37 +41,8 @@ export function netGuestArguments({ config, transport = 'mmio', cmdline, network
 }
 
 /** The host's end: test/bench/lib/net-peer.c. */
-export class NetPeer {
-  readonly process: ChildProcess;
-  #output = '';
-  #onOutput = () => {};
-
+export class NetPeer extends Program {
   constructor(...args: readonly string[]) {
-    this.process = spawn(buildProgram('net-peer'), [TAP, ...args], { stdio: ['pipe', 'pipe', 'inherit'] });
-    this.process.stdout!.setEncoding('utf8').on('data', (text: string) => {
-      this.#output += text;
-      this.#onOutput();
-    });
-    this.process.on('close', () => this.#onOutput());
-  }
-
-  /** Waits for a line. @throws Error where it ends before */
-  async waitFor(line: RegExp): Promise<RegExpExecArray> {
-    for (;;) {
-      const match = line.exec(this.#output);
-      if (match !== null) return match;
-      if (this.process.exitCode !== null || this.process.signalCode !== null)
-        throw new Error(`no ${line}: ${this.#output}`);
-      await new Promise<void>((resolve) => {
-        this.#onOutput = resolve;
-      });
-    }
-  }
-
-  /** Ends it. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.process.exitCode !== null || this.process.signalCode !== null) return;
-    this.process.kill();
-    await once(this.process, 'close');
+    super('net-peer', [TAP, ...args]);
   }
 }
