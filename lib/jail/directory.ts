@@ -29,7 +29,9 @@ const LOCK_EX = 2;
 const LOCK_NB = 4;
 /** Another start of the same id may end, and remove the directory, while we look at it. */
 const CLAIM_TRIES = 10;
-const OTHERS_MAY_WRITE = 0o022;
+const GROUP_OR_OTHERS_MAY_WRITE = 0o022;
+/** A group is often that of one user alone. */
+const OTHERS_MAY_WRITE = 0o002;
 const STICKY = 0o1000;
 
 /** What was made outside of the directory, and is to be removed with it, whoever does that. */
@@ -66,9 +68,10 @@ export class JailDirectory {
 
   /**
    * Makes and locks the directory, and removes what an earlier virtual machine with this id left behind.
+   * @param own directories above that the last jail removes, whoever made them
    * @throws HostError where one with this id runs, or the directory is not ours to use
    */
-  static claim(baseDirectory: string, id: string): JailDirectory {
+  static claim(baseDirectory: string, id: string, own: readonly string[] = []): JailDirectory {
     const path = join(baseDirectory, PROGRAM_NAME, id);
     const made: string[] = [];
     for (let tries = 1; ; tries++) {
@@ -87,7 +90,7 @@ export class JailDirectory {
         if (locked < 0) throw new SystemError('flock', -locked, `lock ${path}`);
         const current = statSync(path, { throwIfNoEntry: false });
         if (current?.ino === fstatSync(lock).ino) {
-          const directory = new JailDirectory(path, lock, made);
+          const directory = new JailDirectory(path, lock, [...made, ...own]);
           directory.#removeLeftovers();
           return directory;
         }
@@ -126,8 +129,9 @@ export class JailDirectory {
     }
   }
 
+  /** The directory of all jails goes with the last one, whoever made it. */
   get #above(): string[] {
-    return [...new Set(this.#made)].sort();
+    return [...new Set([...this.#made, dirname(this.path)])].sort();
   }
 
   #removeContent(): void {
@@ -179,6 +183,8 @@ function makeDirectories(path: string): string[] {
     return highest === undefined ? [] : ancestors(path).filter((directory) => directory.startsWith(highest));
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
+    // Another virtual machine was the last of those that had been there, and removed it under our hands.
+    if (code === 'ENOENT') return [];
     throw new HostError(`cannot make the jail's directory (${code})`, {
       where: path,
       hint: 'name a directory that you may write: --chroot-base-dir',
@@ -202,13 +208,19 @@ function checkOwner(base: string, ...own: readonly string[]): void {
   const uid = process.geteuid?.() ?? 0;
   for (const path of own) {
     const { uid: owner, mode } = lstatSync(path);
-    if (owner !== uid || (mode & OTHERS_MAY_WRITE) !== 0)
-      refuse(path, 'this directory belongs to, or can be written by, others');
+    if (owner !== uid || (mode & GROUP_OR_OTHERS_MAY_WRITE) !== 0) refuse(path);
   }
-  const { mode } = statSync(base);
-  if ((mode & OTHERS_MAY_WRITE) !== 0 && (mode & STICKY) === 0) refuse(base, 'others may write this directory');
+  for (const path of [...ancestors(base), base]) {
+    const { uid: owner, mode } = statSync(path);
+    // Root trusts the home directories of those for whom it works.
+    const isTrusted = owner === 0 || owner === uid || (uid === 0 && path !== base);
+    if (!isTrusted || ((mode & OTHERS_MAY_WRITE) !== 0 && (mode & STICKY) === 0)) refuse(path);
+  }
 }
 
-function refuse(path: string, message: string): never {
-  throw new HostError(message, { where: path, hint: 'name a directory of your own: --chroot-base-dir' });
+function refuse(path: string): never {
+  throw new HostError('this directory belongs to, or can be written by, others', {
+    where: path,
+    hint: 'name a directory of your own: --chroot-base-dir',
+  });
 }

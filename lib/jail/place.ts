@@ -1,7 +1,8 @@
+import { join } from 'node:path';
 import type { VmConfig } from '../config/types.ts';
 import { CgroupPermissionError, checkUnused, makeCgroup, missingParents, openProcesses } from './cgroup.ts';
 import { chooseCgroups, findOwnCgroup } from './cgroup-choice.ts';
-import type { PlannedCgroup } from './cgroup-plan.ts';
+import { DEFAULT_PARENT, type PlannedCgroup } from './cgroup-plan.ts';
 import { moveUp } from './descriptors.ts';
 import { JailDirectory } from './directory.ts';
 import { openNetNamespace } from './netns.ts';
@@ -36,14 +37,14 @@ export class JailPlace {
     const planned = chooseCgroups(settings, config.id, plan.isRootless);
     this.rootPlan = planRoot(config, kindOnHost);
     if (plan.isRootless && planned.length > 0) this.#ownCgroup = findOwnCgroup(config.id);
-    this.directory = JailDirectory.claim(plan.baseDirectory, config.id);
+    this.directory = JailDirectory.claim(plan.baseDirectory, config.id, plan.ownDirectories);
     try {
       for (const cgroup of planned) checkUnused(cgroup);
       const own = planned.filter(({ isOwn }) => isOwn);
       this.directory.note({
         cgroups: own.map(({ mountPoint, path }) => ({ mountPoint, path })),
         parents: [
-          ...new Set(own.flatMap(missingParents)),
+          ...new Set(own.flatMap((one) => [...missingParents(one), ...commonParent(one)])),
           ...(this.#ownCgroup === undefined ? [] : [this.#ownCgroup.below]),
         ],
       });
@@ -67,6 +68,11 @@ export class JailPlace {
       this.#ownCgroup?.comeBack();
     } catch {}
   }
+}
+
+/** The cgroup of all jails goes with the last one, whoever made it. */
+function commonParent({ mountPoint, path }: PlannedCgroup): string[] {
+  return path.length === 2 && path[0] === DEFAULT_PARENT ? [join(mountPoint, DEFAULT_PARENT)] : [];
 }
 
 /**

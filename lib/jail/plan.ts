@@ -21,6 +21,8 @@ const BASE_DIRECTORY = '/srv/jailer';
 /** What the jail is to be, all choices made. */
 export interface JailPlan {
   readonly baseDirectory: string;
+  /** Directories that are for jails alone, so that the last one removes them, the highest first. */
+  readonly ownDirectories: readonly string[];
   /** Whose the virtual machine is. */
   readonly identity: { readonly uid: number; readonly gid: number };
   /** Whether an ordinary user makes it, who becomes nobody else, and needs a namespace of users. */
@@ -36,6 +38,7 @@ export function planJail(settings: JailSettings, caller: Caller): JailPlan {
   if (caller.uid === 0 && canBecome(caller, wanted)) {
     return {
       baseDirectory: settings.baseDirectory ?? BASE_DIRECTORY,
+      ownDirectories: settings.baseDirectory === undefined ? [BASE_DIRECTORY] : [],
       identity: wanted,
       isRootless: false,
       warnings,
@@ -55,8 +58,11 @@ export function planJail(settings: JailSettings, caller: Caller): JailPlan {
     });
   }
   const { uid, gid, runtimeDirectory } = caller;
+  const above = runtimeDirectory ?? `/tmp/mvm-${uid}`;
+  const usual = join(above, 'jailer');
   return {
-    baseDirectory: settings.baseDirectory ?? join(runtimeDirectory ?? `/tmp/mvm-${uid}`, 'jailer'),
+    baseDirectory: settings.baseDirectory ?? usual,
+    ownDirectories: settings.baseDirectory !== undefined ? [] : [...(above === runtimeDirectory ? [] : [above]), usual],
     identity: { uid, gid },
     isRootless: true,
     warnings,

@@ -1,5 +1,6 @@
 import {
   chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -37,7 +38,11 @@ test('a directory is made, refused to a second one, and removed with what was ma
   jail.remove();
   t.deepEqual(readdirSync(join(path, 'mvm')), ['other']);
   other.remove();
-  t.deepEqual(readdirSync(directory), ['a'], 'the first one made the directories above, and another was still there');
+  t.deepEqual(
+    readdirSync(path),
+    [],
+    'the directory of all jails goes with the last; who made those above had to leave them',
+  );
 });
 
 test('what a killed one has left behind is removed at the next start, links not followed', (t) => {
@@ -85,8 +90,12 @@ test('somebody else’s directory is neither used nor removed', (t) => {
   t.throws(() => JailDirectory.claim(directory, 'new'), { message: /can be written by, others/ });
   chmodSync(join(directory, 'mvm'), 0o755);
   chmodSync(directory, 0o777);
-  t.throws(() => JailDirectory.claim(directory, 'new'), { message: /others may write this directory/ });
+  t.throws(() => JailDirectory.claim(directory, 'new'), { message: /can be written by, others/ });
+  t.throws(() => JailDirectory.claim(join(directory, 'below'), 'new'), { message: /can be written by, others/ });
   chmodSync(directory, 0o1777);
   JailDirectory.claim(directory, 'new').remove();
   t.deepEqual(readdirSync(join(directory, 'mvm')), ['web']);
+  const theirs = base(t);
+  chownSync(theirs, 1234, 1234);
+  t.throws(() => JailDirectory.claim(theirs, 'new'), { message: /belongs to, or/ });
 });

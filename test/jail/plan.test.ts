@@ -12,12 +12,14 @@ const joe = { uid: 1000, gid: 100, runtimeDirectory: '/run/user/1000', ...maps }
 test('root’s virtual machines become nobody, or who is named', (t) => {
   t.deepEqual(planJail(settings(), root), {
     baseDirectory: '/srv/jailer',
+    ownDirectories: ['/srv/jailer'],
     identity: { uid: 65534, gid: 65534 },
     isRootless: false,
     warnings: [],
   });
   t.deepEqual(planJail(settings({ uid: '5', gid: '6', 'chroot-base-dir': '/jails' }), root), {
     baseDirectory: '/jails',
+    ownDirectories: [],
     identity: { uid: 5, gid: 6 },
     isRootless: false,
     warnings: [],
@@ -46,11 +48,14 @@ test('an ordinary user’s stay with the user, where the user may write', (t) =>
   const plan = planJail(settings({ uid: '1000', gid: '100' }), joe);
   t.deepEqual(plan, {
     baseDirectory: '/run/user/1000/jailer',
+    ownDirectories: ['/run/user/1000/jailer'],
     identity: { uid: 1000, gid: 100 },
     isRootless: true,
     warnings: [],
   });
-  t.is(planJail(settings(), { ...joe, runtimeDirectory: undefined }).baseDirectory, '/tmp/mvm-1000/jailer');
+  const elsewhere = planJail(settings(), { ...joe, runtimeDirectory: undefined });
+  t.is(elsewhere.baseDirectory, '/tmp/mvm-1000/jailer');
+  t.deepEqual(elsewhere.ownDirectories, ['/tmp/mvm-1000', '/tmp/mvm-1000/jailer']);
 });
 
 test('what an ordinary user cannot have is told, a line each', (t) => {
