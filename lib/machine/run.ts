@@ -65,11 +65,12 @@ export async function runMachine(
     onReport(() => metrics?.flush());
     jail?.becomeUser();
     log.rawTerminal = () => consoles.raw;
+    // Before what might have to put the terminal back.
+    consoles.start();
     lockDown({ config, loop, threads: machine.threads, terminal: consoles.terminalState }, confinement);
     const stopMachine = () => machine?.end({ kind: 'stopped' });
     stop.addEventListener('abort', stopMachine, { once: true });
     if (stop.aborted) stopMachine();
-    consoles.start();
     jail?.close(loop);
     const ending = await machine.run();
     log.debug(`the guest ended: ${ending.kind}; ${JSON.stringify(machine.counters)}`);

@@ -13,8 +13,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
+import { buildGuest } from '../../fixtures/bare-metal/build.ts';
 import { ExitCode } from '../../lib/errors.ts';
-import { type GuestOptions, type RunningGuest, runGuest, startGuest } from '../helpers/bare-metal.ts';
+import { COOKED, Pty } from '../console/programs.ts';
+import { type GuestOptions, MVM, type RunningGuest, runGuest, startGuest } from '../helpers/bare-metal.ts';
 
 // What a running mvm can still do, seen from outside: no option asks for any of it.
 
@@ -140,6 +142,20 @@ test.serial('what was left open is closed, and only what is needed stays', async
 test.serial('the environment is forgotten', async (t) => {
   const { pid } = await startSpinning(t, { env: { ...process.env, PASSWORD: 'correct horse' } });
   t.regex(readFileSync(`/proc/${pid}/environ`, 'latin1'), /^\0*$/);
+});
+
+test.serial('the terminal is as it was after a stopped call', async (t) => {
+  for (const [kind, call] of [
+    ['vcpu', 'ioctl'],
+    ['main', 'epoll_wait'],
+    ['runtime', 'futex'],
+  ] as const) {
+    const profiles = profilesWithout(t, kind, call);
+    const machine = ['--kernel', buildGuest('hello'), '--cmdline', 'none', '--seccomp-filter', profiles];
+    const { code, modes } = await new Pty(t, [MVM, 'run', ...machine]).exited;
+    t.is(code, ExitCode.BadSyscall, kind);
+    t.deepEqual(modes, COOKED, kind);
+  }
 });
 
 /** A file with mvm's own profiles, but without a call that a kind of thread needs. */
