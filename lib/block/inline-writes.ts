@@ -5,6 +5,8 @@ const MOST_BYTES = 8 << 20;
 /** A batch that takes more cycles than this, and than its bytes take to copy, has waited for something: about 5 ms, and 1 byte a cycle. */
 const LONG_KILOCYCLES = 1 << 14;
 const COPY_BYTES_PER_KILOCYCLE = 1 << 10;
+/** So many batches in a row: a single one may only have had to wait for its CPU, where the host is busy. */
+const LONG_IN_A_ROW = 2;
 /** Writes that go through the ring after one that has waited: twice as many each time, and fewer again with each batch that has not. */
 const SHORTEST_REST = 256;
 const LONGEST_REST = 4096;
@@ -14,13 +16,14 @@ const LONGEST_REST = 4096;
  *
  * A buffered write is a copy into the page cache: microseconds. io_uring makes it at once only where the file system can promise not to wait;
  * ext4 cannot (pwritev2 with RWF_NOWAIT: EOPNOTSUPP), so that a kernel thread has to make it, one at a time for each file, for several
- * times the cost. So writes are made at once, until one turns out to wait: for the disk to take dirty pages, or for the journal. Then
+ * times the cost. So writes are made at once, until they turn out to wait: for the disk to take dirty pages, or for the journal. Then
  * they go through the ring for a while.
  */
 export class InlineWrites {
   readonly #possible: boolean;
   #rest = 0;
   #nextRest = SHORTEST_REST;
+  #long = 0;
 
   /** @param possible whether the file has a page cache that is written from time to time: a regular file */
   constructor(possible: boolean) {
@@ -39,11 +42,13 @@ export class InlineWrites {
 
   /** Learns how long writes of so many bytes in all have taken. */
   took(kilocycles: number, bytes: number): void {
-    if (kilocycles > LONG_KILOCYCLES + bytes / COPY_BYTES_PER_KILOCYCLE) {
+    if (kilocycles <= LONG_KILOCYCLES + bytes / COPY_BYTES_PER_KILOCYCLE) {
+      this.#long = 0;
+      if (this.#nextRest > SHORTEST_REST) this.#nextRest--;
+    } else if (++this.#long === LONG_IN_A_ROW) {
+      this.#long = 0;
       this.#rest = this.#nextRest;
       this.#nextRest = Math.min(LONGEST_REST, 2 * this.#nextRest);
-    } else if (this.#nextRest > SHORTEST_REST) {
-      this.#nextRest--;
     }
   }
 }
