@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { ExitCode } from '../../lib/errors.ts';
-import { MIB } from '../../lib/memory/layout.ts';
 import { Mvm, type MvmResult } from '../helpers/mvm.ts';
 import { makeTap, NetPeer, netGuestArguments } from '../helpers/net-guest.ts';
 import { enterNetNamespace } from '../helpers/net-namespace.ts';
@@ -80,31 +79,31 @@ async function measure(
   return { ...(await mvm.end()), took: (end - start) / 1000 };
 }
 
-// A bucket begins full: as many frames as it holds go first, and do not count. The rest has to take as long as the limit says.
-for (const [what, limiter, bucket, rate] of [
-  ['2.5 MiB a second', { bandwidth: { size: MIB, refill_time: 400 } }, MIB / 1500, (2.5 * MIB) / 1500],
-  ['400 frames a second', { ops: { size: 40, refill_time: 100 } }, 40, 400],
+// A bucket begins full: as many frames as it holds go first, and do not count. The rest has to take as long as the limit says. The bucket holds
+// what a second brings, so that a host that stops us for a moment takes nothing away.
+const SECONDS = 2;
+const ATTEMPTS = 3;
+const RATE = 2000;
+for (const [what, limiter] of [
+  ['3 MB a second', { bandwidth: { size: RATE * 1500, refill_time: 1000 } }],
+  [`${RATE} frames a second`, { ops: { size: RATE, refill_time: 1000 } }],
 ] as const) {
-  const seconds = 2;
-  const warmup = Math.ceil(bucket);
-  const count = Math.round(rate * seconds);
-  const frames = `length=1500 warmup=${warmup} count=${count}`;
-
-  test.serial(`a guest limited to send ${what} keeps within a tenth of it`, async (t) => {
-    const { code, stdout, stderr, took } = await measure(`mode=blast ${frames}`, { tx_rate_limiter: limiter });
-    t.is(code, ExitCode.Ok, stderr);
-    t.regex(stdout, new RegExp(`^frames=${count} `, 'm'));
-    t.true(took > seconds * 0.9 && took < seconds * 1.1, `${took} s instead of ${seconds}`);
-  });
-
-  test.serial(`a guest limited to receive ${what} keeps within a tenth of it`, async (t) => {
-    const { code, stdout, stderr, took } = await measure(
-      `mode=drain ${frames}`,
-      { rx_rate_limiter: limiter },
-      warmup + count,
-    );
-    t.is(code, ExitCode.Ok, stderr);
-    t.regex(stdout, new RegExp(`^frames=${count} wrong=0 `, 'm'));
-    t.true(took > seconds * 0.9 && took < seconds * 1.1, `${took} s instead of ${seconds}`);
-  });
+  for (const [verb, mode, key, fill] of [
+    ['send', 'blast', 'tx_rate_limiter', undefined],
+    ['receive', 'drain', 'rx_rate_limiter', RATE * (1 + SECONDS)],
+  ] as const) {
+    test.serial(`a guest limited to ${verb} ${what} keeps within a tenth of it`, async (t) => {
+      const cmdline = `mode=${mode} length=1500 warmup=${RATE} count=${RATE * SECONDS}`;
+      let seconds = Number.POSITIVE_INFINITY;
+      // It must never be faster; slower it may be where the host is busy with something else.
+      for (let attempt = 0; attempt < ATTEMPTS && seconds > SECONDS * 1.1; attempt++) {
+        const { code, stdout, stderr, took } = await measure(cmdline, { [key]: limiter }, fill);
+        t.is(code, ExitCode.Ok, stderr);
+        t.regex(stdout, new RegExp(`^frames=${RATE * SECONDS} (?:wrong=0 )?cycles=`, 'm'));
+        t.true(took > SECONDS * 0.9, `${took} s instead of ${SECONDS}`);
+        seconds = took;
+      }
+      t.true(seconds < SECONDS * 1.1, `${seconds} s instead of ${SECONDS}`);
+    });
+  }
 }
