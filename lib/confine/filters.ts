@@ -1,3 +1,4 @@
+import { SYS_seccomp } from '../ffi/constants.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
 import { SOCK_FILTER_SIZE } from '../seccomp/bpf.ts';
 import { compileProfile } from '../seccomp/compile.ts';
@@ -5,7 +6,6 @@ import type { Feature, Profile } from '../seccomp/profile.ts';
 import { withReport } from './reporting.ts';
 import type { ThreadCall } from './thread-calls.ts';
 
-const SYS_seccomp = 317;
 const SECCOMP_SET_MODE_FILTER = 1;
 
 /**

@@ -1,12 +1,16 @@
-import { O_CLOEXEC } from '../ffi/constants.ts';
+import {
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_PATH,
+  SYS_landlock_add_rule,
+  SYS_landlock_create_ruleset,
+  SYS_landlock_restrict_self,
+} from '../ffi/constants.ts';
 import { SystemError } from '../ffi/errors.ts';
 import { call, tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
 import type { ThreadCall } from './thread-calls.ts';
 
-const SYS_landlock_create_ruleset = 444;
-const SYS_landlock_add_rule = 445;
-const SYS_landlock_restrict_self = 446;
 /** <linux/landlock.h> */
 const LANDLOCK_CREATE_RULESET_VERSION = 1;
 const LANDLOCK_CREATE_RULESET_ERRATA = 2;
@@ -24,8 +28,6 @@ const LANDLOCK_SCOPE_SIGNAL = 2;
 const ERRATUM_SIGNALS_AMONG_THREADS = 1 << 1;
 const NET_ABI = 4;
 const SCOPE_ABI = 6;
-const O_PATH = 0o10000000;
-const O_DIRECTORY = 0o200000;
 
 /** What is still possible below a directory. */
 export interface PathRule {

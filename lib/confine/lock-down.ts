@@ -4,6 +4,7 @@ import { getHeapStatistics } from 'node:v8';
 import type { VmConfig } from '../config/types.ts';
 import type { TerminalState } from '../console/termios.ts';
 import { HostError } from '../errors.ts';
+import { SYS_close, SYS_exit_group } from '../ffi/constants.ts';
 import { tryCall } from '../ffi/libc.ts';
 import type { EventLoop } from '../loop/event-loop.ts';
 import type { Profiles } from '../seccomp/profile.ts';
@@ -28,8 +29,6 @@ import { nameCall, type ThreadCall } from './thread-calls.ts';
 import { startConfined } from './vcpu-threads.ts';
 import { installViolationHandler } from './violation.ts';
 
-const SYS_close = 3;
-const SYS_exit_group = 231;
 const PAGE_SIZE = 4096;
 /** What may be mapped beyond what is, and beyond what V8's heap may grow to: buffers of devices and connections. */
 const SPARE_ADDRESS_SPACE = 2 ** 30;

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { HostError } from '../errors.ts';
-import { ESRCH, SYS_tgkill } from '../ffi/constants.ts';
+import { ESRCH, SIGSET_SIZE, SYS_rt_sigaction, SYS_tgkill } from '../ffi/constants.ts';
 import { SystemError } from '../ffi/errors.ts';
 import { call, tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
@@ -9,7 +9,6 @@ import { CallBlock } from '../native/call-block.ts';
 import { allSignalsBut, checkResults, fillBlock, type ThreadCall, waitUntil } from './thread-calls.ts';
 import { SIGSYS } from './violation.ts';
 
-const SYS_rt_sigaction = 13;
 /**
  * One of the two real-time signals that glibc keeps for itself (SIGSETXID: setuid(2) on all threads), and the only kind that a thread cannot
  * block through it. It is not glibc's to hand out, so the system call is made.
@@ -17,8 +16,6 @@ const SYS_rt_sigaction = 13;
 const CONFINE_SIGNAL = 33;
 const SA_RESTORER = 0x0400_0000;
 const SA_RESTART = 0x1000_0000;
-/** `sizeof(sigset_t)` of the kernel. */
-const SIGSET_SIZE = 8;
 
 /** The threads of this process, by their ids. */
 export function threadIds(): number[] {

@@ -1,17 +1,19 @@
-import { EINVAL, EPERM } from '../ffi/constants.ts';
+import {
+  EINVAL,
+  EPERM,
+  PR_CAP_AMBIENT,
+  PR_CAP_AMBIENT_CLEAR_ALL,
+  PR_CAPBSET_DROP,
+  PR_CAPBSET_READ,
+  PR_SET_DUMPABLE,
+  PR_SET_NO_NEW_PRIVS,
+  SYS_capset,
+  SYS_prctl,
+} from '../ffi/constants.ts';
 import { tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
 import type { ThreadCall } from './thread-calls.ts';
 
-const SYS_capset = 126;
-const SYS_prctl = 157;
-/** <linux/prctl.h> */
-const PR_SET_DUMPABLE = 4;
-const PR_CAPBSET_READ = 23;
-const PR_CAPBSET_DROP = 24;
-const PR_SET_NO_NEW_PRIVS = 38;
-const PR_CAP_AMBIENT = 47;
-const PR_CAP_AMBIENT_CLEAR_ALL = 4;
 /** The last one of Linux 5.9. Older kernels have fewer, for which dropping them fails. */
 const CAP_CHECKPOINT_RESTORE = 40;
 const LINUX_CAPABILITY_VERSION_3 = 0x2008_0522;

@@ -1,8 +1,7 @@
 import { ExitCode } from '../errors.ts';
+import { SYS_exit_group, SYS_write } from '../ffi/constants.ts';
 import type { Condition, Operand, Profile, Rule, ThreadKind } from '../seccomp/profile.ts';
 
-const SYS_write = 1;
-const SYS_exit_group = 231;
 const STDERR = 2;
 
 type Pin = readonly [index: number, type: Condition['type'], value: number | string];

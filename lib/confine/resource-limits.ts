@@ -1,8 +1,8 @@
 import { ConfigProblems, type Problem } from '../config/problems.ts';
+import { SYS_prlimit64 } from '../ffi/constants.ts';
 import { call } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
 
-const SYS_prlimit64 = 302;
 /** <bits/resource.h> */
 const RLIMIT_FSIZE = 1;
 const RLIMIT_CORE = 4;

@@ -1,12 +1,10 @@
+import { PR_SET_NAME, SYS_prctl, SYS_sched_yield } from '../ffi/constants.ts';
 import { SystemError } from '../ffi/errors.ts';
 import { tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
 import { MAX_CONFINING_CALLS } from '../loop/arena.ts';
 import type { CallBlock } from '../native/call-block.ts';
 
-const SYS_sched_yield = 24;
-const SYS_prctl = 157;
-const PR_SET_NAME = 15;
 /** Another thread has this long, in milliseconds, to do what takes it microseconds. */
 const PATIENCE_MS = 5000;
 

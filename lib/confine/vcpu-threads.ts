@@ -1,15 +1,11 @@
 import { HostError } from '../errors.ts';
+import { SIG_SETMASK, SIGSET_SIZE, SYS_rt_sigprocmask } from '../ffi/constants.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
 import { CallBlock, callBlockSize } from '../native/call-block.ts';
 import { KICK_SIGNAL } from '../vcpu/kick-signal.ts';
 import type { VcpuThread } from '../vcpu/thread.ts';
 import { allSignalsBut, checkResults, fillBlock, nameCall, type ThreadCall, waitUntil } from './thread-calls.ts';
 import { SIGSYS } from './violation.ts';
-
-const SYS_rt_sigprocmask = 14;
-const SIG_SETMASK = 2;
-/** `sizeof(sigset_t)` of the kernel. */
-const SIGSET_SIZE = 8;
 
 /**
  * Starts the thread of a vCPU, which confines itself before it does anything else.

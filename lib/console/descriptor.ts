@@ -1,11 +1,10 @@
 import { constants, fstatSync, statSync } from 'node:fs';
 import { ConfigError } from '../errors.ts';
+import { O_CLOEXEC } from '../ffi/constants.ts';
 import { errnoName } from '../ffi/errors.ts';
 import { tryCall } from '../ffi/libc.ts';
 
 const { O_APPEND, O_CREAT, O_NOCTTY, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = constants;
-/** Node's constants lack it (Linux: include/uapi/asm-generic/fcntl.h). */
-const O_CLOEXEC = 0o2000000;
 
 export const STDIN = 0;
 export const STDOUT = 1;

@@ -1,8 +1,7 @@
 import { closeSync, openSync, readSync } from 'node:fs';
+import { SYS_getpgid } from '../ffi/constants.ts';
 import { tryCall } from '../ffi/libc.ts';
 
-/** `getpgrp`, which libc's wrapper makes of `getpgid(0)`. */
-const SYS_getpgid = 121;
 /** Fields of /proc/PID/stat behind the name, which is in brackets: proc_pid_stat(5). */
 const PGRP = 2;
 const TPGID = 5;

@@ -4,6 +4,8 @@ export const O_WRONLY = 1;
 export const O_RDWR = 2;
 export const O_NONBLOCK = 0o4000;
 export const O_CLOEXEC = 0o2000000;
+export const O_PATH = 0o10000000;
+export const O_DIRECTORY = 0o200000;
 
 export const PROT_NONE = 0;
 export const PROT_READ = 1;
@@ -44,6 +46,22 @@ export const MSG_PEEK = 0x02;
 export const SHUT_RD = 0;
 export const SHUT_WR = 1;
 
+/** memfd_create(2). */
+export const MFD_CLOEXEC = 1;
+
+/** rt_sigprocmask(2), and `sizeof(sigset_t)` of the kernel. */
+export const SIG_SETMASK = 2;
+export const SIGSET_SIZE = 8;
+
+/** prctl(2). */
+export const PR_SET_DUMPABLE = 4;
+export const PR_CAP_AMBIENT_CLEAR_ALL = 4;
+export const PR_SET_NAME = 15;
+export const PR_CAPBSET_READ = 23;
+export const PR_CAPBSET_DROP = 24;
+export const PR_SET_NO_NEW_PRIVS = 38;
+export const PR_CAP_AMBIENT = 47;
+
 /** getrandom(2). */
 export const GRND_NONBLOCK = 1;
 
@@ -75,6 +93,8 @@ export const EEXIST = 17;
 export const EINVAL = 22;
 export const EPIPE = 32;
 export const ENOSYS = 38;
+/** Of a tap: its network device is gone. */
+export const EBADFD = 77;
 export const EOPNOTSUPP = 95;
 export const EADDRINUSE = 98;
 
@@ -82,11 +102,14 @@ export const EADDRINUSE = 98;
 export const SYS_read = 0;
 export const SYS_write = 1;
 export const SYS_close = 3;
+export const SYS_rt_sigaction = 13;
+export const SYS_rt_sigprocmask = 14;
 export const SYS_ioctl = 16;
 export const SYS_pread64 = 17;
 export const SYS_pwrite64 = 18;
 export const SYS_readv = 19;
 export const SYS_writev = 20;
+export const SYS_sched_yield = 24;
 export const SYS_madvise = 28;
 export const SYS_socket = 41;
 export const SYS_connect = 42;
@@ -94,8 +117,14 @@ export const SYS_recvfrom = 45;
 export const SYS_shutdown = 48;
 export const SYS_bind = 49;
 export const SYS_listen = 50;
+export const SYS_socketpair = 53;
+export const SYS_flock = 73;
 export const SYS_fdatasync = 75;
+export const SYS_getpgid = 121;
+export const SYS_capset = 126;
+export const SYS_prctl = 157;
 export const SYS_futex = 202;
+export const SYS_exit_group = 231;
 export const SYS_epoll_wait = 232;
 export const SYS_tgkill = 234;
 export const SYS_fallocate = 285;
@@ -103,7 +132,13 @@ export const SYS_timerfd_settime = 286;
 export const SYS_accept4 = 288;
 export const SYS_preadv = 295;
 export const SYS_pwritev = 296;
+export const SYS_prlimit64 = 302;
+export const SYS_seccomp = 317;
 export const SYS_getrandom = 318;
+export const SYS_memfd_create = 319;
 export const SYS_io_uring_setup = 425;
 export const SYS_io_uring_enter = 426;
 export const SYS_io_uring_register = 427;
+export const SYS_landlock_create_ruleset = 444;
+export const SYS_landlock_add_rule = 445;
+export const SYS_landlock_restrict_self = 446;

@@ -1,10 +1,8 @@
+import { SIGSET_SIZE, SYS_rt_sigprocmask } from './constants.ts';
 import { call } from './libc.ts';
 import { NativeBuffer } from './native-buffer.ts';
 
-const SYS_rt_sigprocmask = 14;
 const SIG_UNBLOCK = 1;
-/** Bytes of the kernel's `sigset_t`. */
-const SIGSET_SIZE = 8;
 
 /**
  * Lets the calling thread take a signal (rt_sigprocmask(2)): Node keeps SIGUSR1 blocked where it is not to start its debugger.

@@ -1,15 +1,13 @@
-import { EFAULT } from '../ffi/constants.ts';
+import { EFAULT, SYS_landlock_create_ruleset, SYS_seccomp } from '../ffi/constants.ts';
 import { errnoName } from '../ffi/errors.ts';
 import { tryCall } from '../ffi/libc.ts';
 import type { Finding } from './finding.ts';
 import type { HostView } from './host-view.ts';
 import { probeJail } from './jail-probes.ts';
 
-const SYS_landlock_create_ruleset = 444;
 const LANDLOCK_CREATE_RULESET_VERSION = 1;
 /** seccomp(2) actions that mvm's filters use. */
 const SECCOMP_ACTIONS = ['kill_process', 'trap', 'errno', 'log', 'allow'];
-const SYS_seccomp = 317;
 const SECCOMP_SET_MODE_FILTER = 1;
 
 /** What the host offers to keep a virtual machine's process in. */

@@ -1,3 +1,4 @@
+import { SYS_io_uring_setup } from '../ffi/constants.ts';
 import { errnoName } from '../ffi/errors.ts';
 import { tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
@@ -8,7 +9,6 @@ import type { HostView } from './host-view.ts';
 const TUN = '/dev/net/tun';
 /** `CAP_NET_ADMIN` (capability.h). */
 const CAP_NET_ADMIN = 12n;
-const SYS_io_uring_setup = 425;
 /** `struct io_uring_params`. */
 const IO_URING_PARAMS_SIZE = 120;
 

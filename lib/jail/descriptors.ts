@@ -1,12 +1,10 @@
 import { writeSync } from 'node:fs';
-import { AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM } from '../ffi/constants.ts';
+import { AF_UNIX, MFD_CLOEXEC, SOCK_CLOEXEC, SOCK_STREAM, SYS_socketpair } from '../ffi/constants.ts';
 import { call, tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
 import { SYS } from './syscalls.ts';
 
-const SYS_socketpair = 53;
 const F_DUPFD_CLOEXEC = 1030;
-const MFD_CLOEXEC = 1;
 /** Above the numbers that the new process gives to what it keeps, so that none is overwritten before it is used. */
 const FIRST_NUMBER = 128;
 

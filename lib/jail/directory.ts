@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { HostError } from '../errors.ts';
-import { EAGAIN } from '../ffi/constants.ts';
+import { EAGAIN, SYS_flock } from '../ffi/constants.ts';
 import { SystemError } from '../ffi/errors.ts';
 import { tryCall } from '../ffi/libc.ts';
 import { parseMountinfo } from './mountinfo.ts';
@@ -24,7 +24,6 @@ import { ancestors } from './root-plan.ts';
 /** Firecracker's jailer names the directory after the program that it starts. */
 export const PROGRAM_NAME = 'mvm';
 const STATE_FILE = 'state.json';
-const SYS_flock = 73;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 /** Another start of the same id may end, and remove the directory, while we look at it. */

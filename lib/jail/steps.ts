@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { O_WRONLY } from '../ffi/constants.ts';
 import { CallList, PROCESS_ID } from './call-list.ts';
 import { CAPABILITIES_TO_START, capabilityData, capabilityHeader, LAST_CAPABILITY } from './capabilities.ts';
 import { PROC, type RootPlan } from './root-plan.ts';
@@ -145,7 +146,6 @@ function mapUser(list: CallList, { uid, gid }: { uid: number; gid: number }): vo
   }
 }
 
-const O_WRONLY = 1;
 /** `struct mount_attr`: attr_set, attr_clr, propagation, userns_fd. */
 const MOUNT_ATTR_SIZE = 32;
 

@@ -1,5 +1,7 @@
 /** System calls and constants of namespaces, mounts and processes, by the names of Linux's headers. */
 
+export { O_CLOEXEC, PR_CAPBSET_DROP, PR_SET_NAME, PR_SET_NO_NEW_PRIVS, SIG_SETMASK } from '../ffi/constants.ts';
+
 /** x86-64's numbers (arch/x86/entry/syscalls/syscall_64.tbl). */
 export const SYS = {
   read: 0,
@@ -34,7 +36,6 @@ export const F_SETFD = 2;
 export const AT_FDCWD = -100;
 export const AT_REMOVEDIR = 0x200;
 export const AT_EMPTY_PATH = 0x1000;
-export const O_CLOEXEC = 0o2000000;
 
 /** <linux/sched.h>. */
 export const CLONE_VM = 0x100;
@@ -64,11 +65,7 @@ export const MOUNT_ATTR_NOEXEC = 8;
 
 /** <linux/prctl.h>. */
 export const PR_SET_PDEATHSIG = 1;
-export const PR_SET_NAME = 15;
-export const PR_CAPBSET_DROP = 24;
-export const PR_SET_NO_NEW_PRIVS = 38;
 
-export const SIG_SETMASK = 2;
 export const SIGKILL = 9;
 export const SIGTERM = 15;
 export const SIGCHLD = 17;

@@ -1,5 +1,5 @@
 import { writeSync } from 'node:fs';
-import { MAP_PRIVATE, PROT_EXEC, PROT_READ } from '../ffi/constants.ts';
+import { MAP_PRIVATE, MFD_CLOEXEC, PROT_EXEC, PROT_READ, SYS_memfd_create } from '../ffi/constants.ts';
 import { bindCall, call, tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
 import { MACHINE_CODE } from './machine-code.ts';
@@ -9,8 +9,6 @@ import { ROUTINES, type Routine } from './routines.ts';
 const PAGE_SIZE = 4096;
 /** Each routine starts on a cache line. */
 const CODE_ALIGNMENT = 64;
-const SYS_memfd_create = 319;
-const MFD_CLOEXEC = 1;
 /** What is enough for a node of a binary tree of tsearch(3): a key and two children, none of which there are. */
 const TREE_NODE_SIZE = 64;
 

@@ -1,10 +1,9 @@
 import { writeSync } from 'node:fs';
+import { MFD_CLOEXEC, SYS_memfd_create } from '../ffi/constants.ts';
 import { tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
 import { MACHINE_CODE } from './machine-code.ts';
 
-const SYS_memfd_create = 319;
-const MFD_CLOEXEC = 1;
 /** What module.S calls, in the order of the quadwords at its end. */
 const FUNCTIONS = ['napi_create_function', 'napi_get_cb_info', 'napi_get_value_int64'] as const;
 

@@ -1,14 +1,17 @@
 import { ConfigError, HostError } from '../errors.ts';
-import { O_CLOEXEC, O_NONBLOCK } from '../ffi/constants.ts';
+import {
+  AF_UNIX,
+  O_CLOEXEC,
+  O_NONBLOCK,
+  SOCK_STREAM,
+  SYS_connect,
+  SYS_socket,
+  SYS_socketpair,
+} from '../ffi/constants.ts';
 import { errnoName } from '../ffi/errors.ts';
 import { call, tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
 
-const SYS_socket = 41;
-const SYS_connect = 42;
-const SYS_socketpair = 53;
-const AF_UNIX = 1;
-const SOCK_STREAM = 1;
 /** `struct sockaddr_un` of unix(7): u16 family, then the path with its final NUL. */
 const SOCKADDR_UN_SIZE = 110;
 const PATH_START = 2;

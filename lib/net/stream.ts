@@ -1,6 +1,18 @@
 import type { NetBackend, NetListener } from '../../devices/virtio/net/backend.ts';
 import { HEADER_SIZE, MAX_FRAME_SIZE } from '../../devices/virtio/net/constants.ts';
-import { EAGAIN, EINTR, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, SYS_write } from '../ffi/constants.ts';
+import {
+  EAGAIN,
+  EINTR,
+  EPOLLERR,
+  EPOLLET,
+  EPOLLHUP,
+  EPOLLIN,
+  EPOLLOUT,
+  SYS_readv,
+  SYS_recvfrom,
+  SYS_write,
+  SYS_writev,
+} from '../ffi/constants.ts';
 import { errnoName } from '../ffi/errors.ts';
 import { tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
@@ -8,9 +20,6 @@ import type { EventLoop, Poller, Watch } from '../loop/event-loop.ts';
 import type { HostMemory } from '../memory/host-memory.ts';
 import { FrameVectors } from './frame-vectors.ts';
 
-const SYS_readv = 19;
-const SYS_writev = 20;
-const SYS_recvfrom = 45;
 const MSG_PEEK = 2;
 
 /** Frames of a batch. */

@@ -1,5 +1,5 @@
 import { ConfigError, HostError } from '../errors.ts';
-import { EACCES, EBUSY, EINVAL, EPERM, O_CLOEXEC, O_NONBLOCK, O_RDWR } from '../ffi/constants.ts';
+import { EACCES, EBUSY, EINVAL, EPERM, O_CLOEXEC, O_NONBLOCK, O_RDWR, SYS_socket } from '../ffi/constants.ts';
 import { errnoName, SystemError } from '../ffi/errors.ts';
 import { call, tryCall } from '../ffi/libc.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
@@ -20,7 +20,6 @@ import {
 } from './tun-layout.ts';
 
 const TUN = '/dev/net/tun';
-const SYS_socket = 41;
 const AF_INET = 2;
 const SOCK_DGRAM_CLOEXEC = 2 | O_CLOEXEC;
 

@@ -15,17 +15,12 @@ import {
   VIRTIO_NET_F_HOST_TSO6,
   VIRTIO_NET_F_HOST_USO,
 } from '../../devices/virtio/net/constants.ts';
-import { EAGAIN, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN } from '../ffi/constants.ts';
+import { EAGAIN, EBADFD, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, SYS_readv, SYS_writev } from '../ffi/constants.ts';
 import { NativeBuffer } from '../ffi/native-buffer.ts';
 import type { EventLoop, Poller, Watch } from '../loop/event-loop.ts';
 import { FrameVectors } from './frame-vectors.ts';
 import { TapDevice, type TapOptions } from './tap-device.ts';
 import { TUN_F_CSUM, TUN_F_TSO_ECN, TUN_F_TSO4, TUN_F_TSO6, TUN_F_USO4, TUN_F_USO6 } from './tun-layout.ts';
-
-const SYS_readv = 19;
-const SYS_writev = 20;
-/** A tap whose network device is gone. */
-const EBADFD = 77;
 
 /** Frames that one foreign call moves: a quarter of what the queues hold, so that the guest makes new ones meanwhile. */
 const BATCH = 64;
