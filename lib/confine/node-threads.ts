@@ -65,12 +65,12 @@ export class NodeThreads {
    */
   confine(id: number, calls: readonly ThreadCall[], signals?: bigint): void {
     const block = this.#block;
-    const name = id === this.#pid ? 'the JavaScript thread' : `thread ${id} (${nameOf(id)})`;
+    const name = () => (id === this.#pid ? 'the JavaScript thread' : `thread ${id} (${nameOf(id)})`);
     fillBlock(block, calls, signals);
     const sent = tryCall('syscall', SYS_tgkill, this.#pid, id, CONFINE_SIGNAL, 0, 0, 0);
     if (sent === -ESRCH) return;
-    if (sent < 0) throw new SystemError('tgkill', -sent, `confine ${name}`);
-    if (!waitUntil(() => block.isDone)) throw new HostError(`${name} of mvm does not let itself be confined`);
+    if (sent < 0) throw new SystemError('tgkill', -sent, `confine ${name()}`);
+    if (!waitUntil(() => block.isDone)) throw new HostError(`${name()} of mvm does not let itself be confined`);
     checkResults(calls, (index) => block.result(index), name);
     // Nobody who sends that signal later makes a thread do it again.
     block.set([]);

@@ -30,13 +30,17 @@ export function nameCall(name: string): ThreadCall {
 }
 
 /** @throws SystemError where one of a thread's calls failed */
-export function checkResults(calls: readonly ThreadCall[], resultOf: (index: number) => number, thread: string): void {
+export function checkResults(
+  calls: readonly ThreadCall[],
+  resultOf: (index: number) => number,
+  thread: () => string,
+): void {
   for (let index = 0; index < calls.length; index++) {
     const result = resultOf(index);
     if (result >= 0) continue;
     const { name, purpose, mayFail, hint } = calls[index]!;
     if (mayFail?.includes(-result) === true) continue;
-    throw new SystemError(name, -result, `${purpose} of ${thread}`, hint === undefined ? {} : { hint });
+    throw new SystemError(name, -result, `${purpose} of ${thread()}`, hint === undefined ? {} : { hint });
   }
 }
 

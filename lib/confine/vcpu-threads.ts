@@ -29,7 +29,11 @@ export function startConfined(thread: VcpuThread, calls: readonly ThreadCall[]):
   thread.start(block.address);
   return () => {
     if (!waitUntil(() => thread.exited)) throw new HostError(`the thread of ${name} does not start`);
-    checkResults(all, (index) => block.result(index), `the thread of ${name}`);
+    checkResults(
+      all,
+      (index) => block.result(index),
+      () => `the thread of ${name}`,
+    );
     memory.release();
     mask.release();
     return thread.id;
