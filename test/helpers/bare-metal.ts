@@ -4,6 +4,7 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { type BuildOptions, buildGuest, type Guest } from '../../fixtures/bare-metal/build.ts';
+import { endWithUs } from './end-with-us.ts';
 
 /** The executable file that `npm run build` makes. */
 export const MVM = join(import.meta.dirname, '../../dist/mvm');
@@ -48,6 +49,7 @@ export class RunningGuest {
       stdio: ['ignore', 'pipe', 'pipe', ...(options.inherited ?? [])],
       env: options.env ?? process.env,
     });
+    endWithUs(this.child);
     this.child.stdout!.setEncoding('utf8').on('data', (text: string) => {
       this.#stdout += text;
       this.#changed();

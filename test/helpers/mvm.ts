@@ -2,6 +2,7 @@ import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { endWithUs } from './end-with-us.ts';
 
 /** What users get. */
 export const EXECUTABLE = join(import.meta.dirname, '../../dist/mvm');
@@ -29,6 +30,7 @@ export class Mvm {
     if (!existsSync(EXECUTABLE)) throw new Error('dist/mvm is not there: npm run build');
     const [command, ...rest] = [...prefix, EXECUTABLE, ...args] as [string, ...string[]];
     this.process = spawn(command, rest);
+    endWithUs(this.process);
     this.process.stdout.setEncoding('latin1').on('data', (text: string) => {
       this.#stdout += text;
       this.#onOutput();

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { buildProgram } from '../bench/lib/programs.ts';
+import { endWithUs } from './end-with-us.ts';
 
 /** A program of test/bench/lib that runs beside a guest. */
 export class Program {
@@ -11,6 +12,7 @@ export class Program {
 
   constructor(name: Parameters<typeof buildProgram>[0], args: readonly string[]) {
     this.process = spawn(buildProgram(name), args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    endWithUs(this.process);
     this.process.stdout!.setEncoding('utf8').on('data', (text: string) => {
       this.#output += text;
       this.#onOutput();
