@@ -1,6 +1,7 @@
 import {
   EINVAL,
   EPERM,
+  LINUX_CAPABILITY_VERSION_3,
   PR_CAP_AMBIENT,
   PR_CAP_AMBIENT_CLEAR_ALL,
   PR_CAPBSET_DROP,
@@ -16,7 +17,6 @@ import type { ThreadCall } from './thread-calls.ts';
 
 /** The last one of Linux 5.9. Older kernels have fewer, for which dropping them fails. */
 const CAP_CHECKPOINT_RESTORE = 40;
-const LINUX_CAPABILITY_VERSION_3 = 0x2008_0522;
 
 /** `struct __user_cap_header_struct` of the calling thread, and after it two `struct __user_cap_data_struct` without any capability. */
 let noCapabilities: NativeBuffer | undefined;

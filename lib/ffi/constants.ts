@@ -62,6 +62,9 @@ export const PR_CAPBSET_DROP = 24;
 export const PR_SET_NO_NEW_PRIVS = 38;
 export const PR_CAP_AMBIENT = 47;
 
+/** capset(2). */
+export const LINUX_CAPABILITY_VERSION_3 = 0x2008_0522;
+
 /** getrandom(2). */
 export const GRND_NONBLOCK = 1;
 

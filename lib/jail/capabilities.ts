@@ -1,5 +1,6 @@
+import { LINUX_CAPABILITY_VERSION_3 } from '../ffi/constants.ts';
+
 /** <linux/capability.h>. */
-const LINUX_CAPABILITY_VERSION_3 = 0x2008_0522;
 export const LAST_CAPABILITY = 40;
 const CAP_DAC_OVERRIDE = 1;
 const CAP_DAC_READ_SEARCH = 2;

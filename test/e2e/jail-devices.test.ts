@@ -11,26 +11,18 @@ import { call } from '../helpers/linux/echo.ts';
 import { LinuxGuests, line } from '../helpers/linux/guests.ts';
 import { ext4Image, fileIn } from '../helpers/linux/images.ts';
 import type { Seen } from '../helpers/linux/jailed-peer.ts';
-import { enterNetNamespace, ip } from '../helpers/net-namespace.ts';
+import { enterHostNetwork, HOST_ADDRESS, HOST_GATEWAY } from '../helpers/net-namespace.ts';
 
 // Every device works in a jail, in the executable that users get.
 
 const PEER = 'test/helpers/linux/jailed-peer.ts';
-const ADDRESS = '192.0.2.2';
-const GATEWAY = '192.0.2.1';
 const SOCKET = '/run/vm/v.sock';
 
 const guests = new LinuxGuests();
 test.after.always(() => guests.remove());
 
-test.before(() => {
-  enterNetNamespace();
-  // passt gives the guest what the host has: an address, and a route.
-  ip('link', 'add', 'eth9', 'type', 'veth', 'peer', 'name', 'peer9');
-  for (const name of ['eth9', 'peer9']) ip('link', 'set', name, 'up');
-  ip('addr', 'add', `${ADDRESS}/24`, 'dev', 'eth9');
-  ip('route', 'add', 'default', 'via', GATEWAY);
-});
+// passt gives the guest what the host has: an address, and a route.
+test.before(() => enterHostNetwork());
 
 const drive = (id: string, path: string, engine: string) => {
   const more = { is_root_device: false, is_read_only: false, cache_type: 'Writeback', io_engine: engine };
@@ -117,7 +109,7 @@ test.serial('drives, a user-mode network, vsock, entropy and console, for an ord
   t.is(stderr, '');
   t.is(adler32(fileIn(image, 'data')), adler32(printedLines(16)));
   t.regex(stdout, /^random: [0-9a-f]{32}\r?$/m);
-  t.regex(stdout, line(`eth0: ${ADDRESS}/24, gateway ${GATEWAY}`));
+  t.regex(stdout, line(`eth0: ${HOST_ADDRESS}/24, gateway ${HOST_GATEWAY}`));
   t.regex(stdout, line('echo: hello, jail'));
   t.false(existsSync(join(folder, 'jailer')));
 });

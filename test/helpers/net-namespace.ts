@@ -1,13 +1,12 @@
 import { execFileSync } from 'node:child_process';
+import { LINUX_CAPABILITY_VERSION_3, SYS_capset } from '../../lib/ffi/constants.ts';
 import { call, tryCall } from '../../lib/ffi/libc.ts';
 import { NativeBuffer } from '../../lib/ffi/native-buffer.ts';
 
 const SYS_capget = 125;
-const SYS_capset = 126;
 const SYS_unshare = 272;
 const CLONE_NEWNET = 0x4000_0000;
 const CAP_NET_ADMIN = 12;
-const LINUX_CAPABILITY_VERSION_3 = 0x2008_0522;
 
 /**
  * Puts this thread, and processes that it starts from now on, into a network namespace of its own, with `lo` up. The namespace goes with
